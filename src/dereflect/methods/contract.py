@@ -1,0 +1,114 @@
+"""What a method must be, and nothing more (CONTRIBUTING.md shows how to add one).
+
+A method is a `torch.nn.Module` that separates a float batch. Padding to a multiple, tiling, devices, colour and files are
+not its business: the `Separator` does them for every method alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Options = Mapping[str, str]
+"""Free settings of a method as strings, from ``--set key=value`` (e.g. ``{"k": "0.2", "vgg": "vgg19.pth"}``)."""
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` by methods that work in many steps."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the Separator must know of a method to run it well."""
+
+    size_multiple: int = 1
+    """Height and width handed to `Method.forward` are multiples of this (the Separator pads by reflection)."""
+    min_size: int = 1
+    """Smallest height and width that `Method.forward` takes (smaller pictures are padded up to it)."""
+    working_size: int = 1024
+    """Longer side, in pixels, above which a *fitted* run separates a reduced copy."""
+    tileable: bool = True
+    """Whether a tile's result equals the whole picture's away from the tile's border."""
+    tile_overlap: int = 64
+    """Overlap of neighbouring tiles in pixels: at least the reach of the network's local context."""
+    random: bool = False
+    """Whether the result depends on a `torch.Generator`."""
+    batchable: bool = True
+    """Whether several pictures of one size may share a batch."""
+    bytes_per_pixel: int = 2000
+    """Peak working memory per input pixel in float32, measured; the Separator's memory budget uses it."""
+
+
+class Method(nn.Module):
+    """Base class of all methods.
+
+    Subclasses set `family` and `traits`, keep their configuration dataclass in `config`, and implement `forward`.
+    """
+
+    family: ClassVar[str]
+    traits: Traits
+    config: Any
+    dtype: torch.dtype = torch.float32
+
+    def forward(
+        self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Separate a batch.
+
+        Args:
+            blended: (B, 3, H, W) float32 in [0, 1], sRGB, H and W multiples of ``traits.size_multiple``.
+            generator: source of noise of random methods; ignored by the others.
+            progress: called after each step of methods that take many.
+
+        Returns:
+            (transmission, reflection), each (B, 3, H, W) float32, nominally in [0, 1] (the Separator clamps).
+        """
+        raise NotImplementedError
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
+        """Move to `device` and choose the dtype to compute in; input and output of `forward` stay float32.
+
+        The default converts every parameter and uses channels-last, which is what convolutions like on CPU and GPU.
+        A method with parts that must stay float32 overrides this.
+        """
+        self.dtype = dtype
+        self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into `folder`, each under a temporary name first."""
+        from dereflect.weights import save_state
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_state(self.state_dict(), folder / "model.safetensors")
+        text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2)
+        temporary = folder / "config.json.part"
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / "config.json")
+
+
+class Family(Protocol):
+    """What ``methods/<name>/method.py`` offers to the catalog, as module-level functions."""
+
+    def recognises(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint file's content (nested dict of tensors) belongs to this family. Must be exact on keys."""
+        ...
+
+    def from_checkpoint(self, path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+        """Build the method from a foreign (official) checkpoint that `recognises` has accepted."""
+        ...
+
+    def from_folder(self, folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+        """Build the method from our own format: ``config`` is the parsed ``config.json``."""
+        ...
+
+    def from_name(self, name: str, options: Options) -> Method:
+        """Build a named entry of the catalog whose weights are not embedded; say where to get them if absent."""
+        ...

@@ -1,0 +1,141 @@
+"""Recipes: every number of a training as data, validated when it is loaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dereflect.errors import RecipeError
+
+OBJECTIVES = {
+    "default": "dereflect.methods.default.objective:DefaultObjective",
+}
+"""Objective names to where they live; one line a method."""
+
+
+class Schedule(BaseModel):
+    """Settings of the training loop itself, the same for every method."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int | None = Field(None, gt=0, description="optimizer steps of the whole run (or give epochs)")
+    epochs: int | None = Field(None, gt=0, description="passes over the data of the whole run (or give steps)")
+    batch_size: int = Field(1, gt=0, description="samples a process and forward pass")
+    accumulate: int = Field(1, gt=0, description="forward passes an optimizer step")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = True
+    clip_norm: float | None = Field(None, gt=0, description="gradient norm above which gradients are scaled down")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of weights")
+    seed: int = 0
+    workers: int = Field(2, ge=0, description="threads that draw samples ahead")
+    device: str = "auto"
+    log_every: int = Field(20, gt=0, description="steps between log lines")
+    checkpoint_minutes: float = Field(10, gt=0, description="minutes between checkpoints")
+    keep_checkpoints: int = Field(2, gt=0)
+    stop_minutes: float | None = Field(None, gt=0, description="stop after this long, with a checkpoint")
+    resume: Literal["auto", "never"] | str = Field("auto", description="auto, never, or a checkpoint folder")
+
+
+class Recipe(BaseModel):
+    """A whole recipe: which objective, its settings, its data, and the loop's schedule."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    objective: str
+    output: str = Field("runs/run", description="folder of checkpoints, log and exported model")
+    data: str | dict[str, str] = Field(description="data folder, or named folders")
+    settings: dict[str, Any] = Field(default_factory=dict, description="validated by the objective")
+    schedule: Schedule
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe and apply ``key.sub=value`` overrides (values are YAML).
+
+    A key without a dot is looked for at the top, then in `schedule`, then in `settings`.
+
+    Raises:
+        RecipeError: the file, a key or a value is wrong; names the first offender and the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise RecipeError(f"{override}: an override is written key=value")
+        try:
+            _put(content, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{override}: the value is not valid YAML") from error
+    return parse_recipe(content, str(path))
+
+
+def parse_recipe(content: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Validate a recipe given as a mapping."""
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {first_fault(error)}") from error
+    if recipe.objective not in OBJECTIVES:
+        raise RecipeError(f"{source}: objective '{recipe.objective}' is unknown; one of {', '.join(OBJECTIVES)}")
+    schedule = recipe.schedule
+    if (schedule.steps is None) == (schedule.epochs is None):
+        raise RecipeError(f"{source}: schedule needs either steps or epochs")
+    return recipe
+
+
+def first_fault(error: ValidationError) -> str:
+    """One line for a pydantic error: the key at fault and what is wrong with it."""
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; check its spelling"
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing; add it or give {key}=VALUE"
+    return f"{key}: {fault['msg']} (got {fault['input']!r})"
+
+
+def folders(recipe: Recipe) -> dict[str, Path]:
+    """The data folders by name (a single folder is named ``data``).
+
+    Raises:
+        RecipeError: a folder does not exist.
+    """
+    named = {"data": recipe.data} if isinstance(recipe.data, str) else recipe.data
+    result = {}
+    for name, text in named.items():
+        folder = Path(text).expanduser()
+        if not folder.is_dir():
+            raise RecipeError(f"data folder {folder} ({name}) does not exist; give data=FOLDER")
+        result[name] = folder
+    return result
+
+
+def objective_class(name: str) -> Any:
+    """Import the class of an objective by its name in `OBJECTIVES`."""
+    module, _, attribute = OBJECTIVES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    parts = key.split(".")
+    if len(parts) == 1 and key not in Recipe.model_fields:
+        parts = ["schedule" if key in Schedule.model_fields else "settings", key]
+    place = content
+    for part in parts[:-1]:
+        nested = place.setdefault(part, {})
+        if not isinstance(nested, dict):
+            raise RecipeError(f"override {key}: '{part}' is a value, not a group of keys")
+        place = nested
+    place[parts[-1]] = value

@@ -1,0 +1,135 @@
+"""Weights on disk: safe reading, atomic writing, verified download, one cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import InputError, ModelError
+
+
+def cache_folder() -> Path:
+    """Folder of downloaded weights: ``$DEREFLECT_CACHE``, else the platform's user cache folder."""
+    if chosen := os.environ.get("DEREFLECT_CACHE"):
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("dereflect"))
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a safetensors file or a `torch.save` file without running any code that it may hold.
+
+    Returns:
+        The file's content: a flat or nested dictionary whose leaves are CPU tensors and plain values.
+
+    Raises:
+        InputError: the file is missing, truncated or of no known format.
+        ModelError: the file is a pickle that holds more than tensors and plain values, and is refused.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if _is_pickle(path):
+            raise ModelError(
+                f"{path}: refused, because this pickle asks to run code or holds more than tensors; "
+                "only safe loading is done (convert it to safetensors where you trust it)"
+            ) from error
+        raise InputError(f"{path}: not a checkpoint (neither safetensors nor a torch.save file)") from error
+    except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
+        first = (str(error).splitlines() or ["?"])[0]
+        raise InputError(f"{path}: not a readable checkpoint ({first}); fetch it again") from error
+    if isinstance(content, list):  # e.g. a list of per-block dictionaries
+        content = {str(index): item for index, item in enumerate(content)}
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
+    return dict(content)
+
+
+def _is_pickle(path: Path) -> bool:
+    if zipfile.is_zipfile(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
+
+
+def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, to a temporary name first, so that no half-written file is ever seen."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(path.name + ".part")
+    seen: dict[int, str] = {}
+    tensors = {}
+    for key, tensor in state.items():  # tensors that share storage are stored once each
+        tensors[key] = tensor.detach().cpu().clone() if tensor.data_ptr() in seen else tensor.detach().cpu().contiguous()
+        seen[tensor.data_ptr()] = key
+    save_file(tensors, temporary, metadata=dict(metadata or {}) | {"format": "pt"})
+    temporary.replace(path)
+
+
+def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:
+    """Refuse a state dict whose keys or shapes differ from `expected`; names the first five of each kind."""
+    missing = [key for key in expected if key not in found]
+    unexpected = [key for key in found if key not in expected]
+    shapes = [
+        f"{key} {tuple(found[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in found and found[key].shape != tensor.shape
+    ]
+    parts = [
+        f"{title}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
+        if names
+    ]
+    if parts:
+        raise ModelError(f"{what}: the weights do not fit; {'; '.join(parts)}")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def download(url: str, known_hash: str, name: str, progress: bool = True) -> Path:
+    """Fetch `url` into the cache as `name` unless a file with the right checksum is there; only on the user's word.
+
+    Args:
+        known_hash: ``"sha256:..."``; a file that does not match is removed and refused.
+
+    Raises:
+        ModelError: the download failed or its checksum is wrong; the message names the URL and where to put the file.
+    """
+    import pooch
+
+    target = cache_folder() / name
+    try:
+        fetched = pooch.retrieve(
+            url, known_hash=known_hash, fname=target.name, path=target.parent, progressbar=progress
+        )
+    except Exception as error:
+        first = (str(error).splitlines() or ["?"])[0]
+        raise ModelError(f"{url}: download failed ({first}); fetch it by hand and put it at {target}") from error
+    return Path(fetched)
