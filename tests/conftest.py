@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def _deterministic() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _source_on_path_of_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests that start `python -m dereflect` find this checkout's source, installed or not."""
+    source = str(Path(__file__).parent.parent / "src")
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", source + (os.pathsep + known if known else ""))

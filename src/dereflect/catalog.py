@@ -88,7 +88,9 @@ def load_method(source: str | os.PathLike[str], options: Options | None = None) 
     if text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
         return _load_hub(text, options), text
     near = difflib.get_close_matches(text, CARDS, n=3, cutoff=0.3) or list(CARDS)
-    raise ModelError(f"no model named '{text}', and no such file or folder; did you mean {' or '.join(near)}?")
+    raise ModelError(
+        f"no model named '{text}', and no such file or folder; did you mean {' or '.join(near)}?"
+    )
 
 
 def _load_folder(folder: Path, options: Options) -> Method:
@@ -110,7 +112,9 @@ def _load_folder(folder: Path, options: Options) -> Method:
 def _load_file(path: Path, options: Options) -> Method:
     from dereflect.weights import read_checkpoint
 
-    if path.name == "config.json" or (path.name == "model.safetensors" and path.with_name("config.json").is_file()):
+    if path.name == "config.json" or (
+        path.name == "model.safetensors" and path.with_name("config.json").is_file()
+    ):
         return _load_folder(path.parent, options)
     if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".bmp", ".gif"}:
         raise InputError(f"{path}: is a picture, not a model")
@@ -134,5 +138,7 @@ def _load_hub(name: str, options: Options) -> Method:
         folder = snapshot_download(name)
     except Exception as error:
         first = (str(error).splitlines() or ["?"])[0]
-        raise ModelError(f"'{name}' is neither a model name nor a path, and the hub gave no answer ({first})") from error
+        raise ModelError(
+            f"'{name}' is neither a model name nor a path, and the hub gave no answer ({first})"
+        ) from error
     return _load_folder(Path(folder), options)

@@ -2,7 +2,7 @@
 
 
 class DereflectError(Exception):
-    """Base of every error that is the user's to mend. The command line prints it without a traceback, exit code 2."""
+    """Base of every error that is the user's to mend: one line, no traceback, exit code 2."""
 
 
 class InputError(DereflectError):
@@ -17,7 +17,7 @@ class RecipeError(DereflectError):
     """A training recipe that cannot be run."""
 
 
-class MissingExtra(DereflectError, ImportError):
+class MissingExtra(DereflectError, ImportError):  # noqa: N818 - reads as what it says
     """An optional package is needed; the message names the install command.
 
     Args:

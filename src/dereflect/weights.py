@@ -80,7 +80,9 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, s
     seen: dict[int, str] = {}
     tensors = {}
     for key, tensor in state.items():  # tensors that share storage are stored once each
-        tensors[key] = tensor.detach().cpu().clone() if tensor.data_ptr() in seen else tensor.detach().cpu().contiguous()
+        tensors[key] = (
+            tensor.detach().cpu().clone() if tensor.data_ptr() in seen else tensor.detach().cpu().contiguous()
+        )
         seen[tensor.data_ptr()] = key
     save_file(tensors, temporary, metadata=dict(metadata or {}) | {"format": "pt"})
     temporary.replace(path)
@@ -114,13 +116,13 @@ def sha256(path: Path) -> str:
 
 
 def download(url: str, known_hash: str, name: str, progress: bool = True) -> Path:
-    """Fetch `url` into the cache as `name` unless a file with the right checksum is there; only on the user's word.
+    """Fetch `url` into the cache as `name`, unless it is there already; only on the user's word.
 
     Args:
         known_hash: ``"sha256:..."``; a file that does not match is removed and refused.
 
     Raises:
-        ModelError: the download failed or its checksum is wrong; the message names the URL and where to put the file.
+        ModelError: download failed or checksum wrong; the message names the URL and where to put it.
     """
     import pooch
 
@@ -131,5 +133,7 @@ def download(url: str, known_hash: str, name: str, progress: bool = True) -> Pat
         )
     except Exception as error:
         first = (str(error).splitlines() or ["?"])[0]
-        raise ModelError(f"{url}: download failed ({first}); fetch it by hand and put it at {target}") from error
+        raise ModelError(
+            f"{url}: download failed ({first}); fetch it by hand and put it at {target}"
+        ) from error
     return Path(fetched)

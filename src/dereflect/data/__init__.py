@@ -1,0 +1,1 @@
+"""Pairs on disk, glass synthesis and mixing."""

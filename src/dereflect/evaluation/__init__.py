@@ -1,0 +1,1 @@
+"""Measuring methods on pairs with known layers."""

@@ -1,7 +1,7 @@
 """What a method must be, and nothing more (CONTRIBUTING.md shows how to add one).
 
-A method is a `torch.nn.Module` that separates a float batch. Padding to a multiple, tiling, devices, colour and files are
-not its business: the `Separator` does them for every method alike.
+A method is a `torch.nn.Module` that separates a float batch. Padding to a multiple, tiling, devices, colour
+and files are not its business: the `Separator` does them for every method alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 Options = Mapping[str, str]
-"""Free settings of a method as strings, from ``--set key=value`` (e.g. ``{"k": "0.2", "vgg": "vgg19.pth"}``)."""
+"""Free settings of a method as strings (``--set key=value``), e.g. ``{"k": "0.2", "vgg": "vgg19.pth"}``."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` by methods that work in many steps."""
@@ -28,7 +28,7 @@ class Traits:
     """What the Separator must know of a method to run it well."""
 
     size_multiple: int = 1
-    """Height and width handed to `Method.forward` are multiples of this (the Separator pads by reflection)."""
+    """Height and width handed to `Method.forward` are multiples of this: the Separator pads by reflection."""
     min_size: int = 1
     """Smallest height and width that `Method.forward` takes (smaller pictures are padded up to it)."""
     working_size: int = 1024
@@ -48,7 +48,8 @@ class Traits:
 class Method(nn.Module):
     """Base class of all methods.
 
-    Subclasses set `family` and `traits`, keep their configuration dataclass in `config`, and implement `forward`.
+    Subclasses set `family` and `traits`, keep their configuration dataclass in `config`, and implement
+    `forward`.
     """
 
     family: ClassVar[str]
@@ -74,7 +75,7 @@ class Method(nn.Module):
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
         """Move to `device` and choose the dtype to compute in; input and output of `forward` stay float32.
 
-        The default converts every parameter and uses channels-last, which is what convolutions like on CPU and GPU.
+        The default converts every parameter and uses channels-last, which is what convolutions like.
         A method with parts that must stay float32 overrides this.
         """
         self.dtype = dtype
@@ -82,7 +83,7 @@ class Method(nn.Module):
         return self.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into `folder`, each under a temporary name first."""
+        """Write ``config.json`` and ``model.safetensors`` into `folder`, each to a temporary name first."""
         from dereflect.weights import save_state
 
         folder = Path(folder)
@@ -98,7 +99,7 @@ class Family(Protocol):
     """What ``methods/<name>/method.py`` offers to the catalog, as module-level functions."""
 
     def recognises(self, checkpoint: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint file's content (nested dict of tensors) belongs to this family. Must be exact on keys."""
+        """Whether a checkpoint's content (nested dict of tensors) is of this family; exact on keys."""
         ...
 
     def from_checkpoint(self, path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
@@ -110,5 +111,5 @@ class Family(Protocol):
         ...
 
     def from_name(self, name: str, options: Options) -> Method:
-        """Build a named entry of the catalog whose weights are not embedded; say where to get them if absent."""
+        """Build a named entry of the catalog; weights that are neither embedded nor cached are an error."""
         ...

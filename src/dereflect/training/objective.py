@@ -53,16 +53,17 @@ class Samples(Protocol):
         ...
 
     def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
-        """One sample, unbatched, e.g. ``{"blended": (3, H, W), "transmission": ..., "reflection": ...}`` in [0, 1]."""
+        """One unbatched sample in [0, 1], e.g. ``{"blended": (3, H, W), "transmission": ...}``."""
         ...
 
 
 class Objective:
     """Base of every objective. Subclasses fill the attributes in ``__init__`` and implement `turns`.
 
-    The loop wraps each network for the device and the number of processes and puts it back into `networks` under its
-    name, so `turns` must always reach networks through ``self.networks``. Frozen helpers (a VGG, a depth net) go into
-    `helpers`: they are moved to the device and put in eval mode, but are neither wrapped, trained nor checkpointed.
+    The loop wraps each network for the device and the number of processes and puts it back into `networks`
+    under its name, so `turns` must always reach networks through ``self.networks``. Frozen helpers (a VGG, a
+    depth net) go into `helpers`: they are moved to the device and put in eval mode, but are neither wrapped,
+    trained nor checkpointed.
     """
 
     networks: dict[str, nn.Module]
@@ -78,8 +79,9 @@ class Objective:
     def turns(self, batch: Batch, moment: Moment) -> Iterator[Turn]:
         """Compute the losses of one step, a `Turn` for each optimizer in the order they are to be stepped.
 
-        The loop has stepped a turn's optimizer and cleared all gradients when it asks for the next turn. Random numbers
-        may come from torch's global generator: the loop seeds it by (seed, step, rank) before each call.
+        The loop has stepped a turn's optimizer and cleared all gradients when it asks for the next turn.
+        Random numbers may come from torch's global generator: the loop seeds it by (seed, step, rank) before
+        each call.
         """
         raise NotImplementedError
 

@@ -24,12 +24,16 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     steps: int | None = Field(None, gt=0, description="optimizer steps of the whole run (or give epochs)")
-    epochs: int | None = Field(None, gt=0, description="passes over the data of the whole run (or give steps)")
+    epochs: int | None = Field(
+        None, gt=0, description="passes over the data of the whole run (or give steps)"
+    )
     batch_size: int = Field(1, gt=0, description="samples a process and forward pass")
     accumulate: int = Field(1, gt=0, description="forward passes an optimizer step")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = True
-    clip_norm: float | None = Field(None, gt=0, description="gradient norm above which gradients are scaled down")
+    clip_norm: float | None = Field(
+        None, gt=0, description="gradient norm above which gradients are scaled down"
+    )
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the moving average of weights")
     seed: int = 0
     workers: int = Field(2, ge=0, description="threads that draw samples ahead")
@@ -88,7 +92,9 @@ def parse_recipe(content: Mapping[str, Any], source: str = "recipe") -> Recipe:
     except ValidationError as error:
         raise RecipeError(f"{source}: {first_fault(error)}") from error
     if recipe.objective not in OBJECTIVES:
-        raise RecipeError(f"{source}: objective '{recipe.objective}' is unknown; one of {', '.join(OBJECTIVES)}")
+        raise RecipeError(
+            f"{source}: objective '{recipe.objective}' is unknown; one of {', '.join(OBJECTIVES)}"
+        )
     schedule = recipe.schedule
     if (schedule.steps is None) == (schedule.epochs is None):
         raise RecipeError(f"{source}: schedule needs either steps or epochs")

@@ -1,0 +1,73 @@
+"""The command line: one small file a verb, nothing but wiring; heavy imports happen inside the verbs.
+
+A new verb is a function in its own file and one line under "the verbs" below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dereflect.cli import models
+from dereflect.errors import DereflectError
+
+app = typer.Typer(
+    name="dereflect",
+    help="Separate a photo shot through glass into the scene behind it and its reflection.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# The verbs.
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import torch
+
+    from dereflect._version import __version__
+
+    if torch.cuda.is_available():
+        device = f"cuda ({torch.cuda.get_device_name(0)})"
+    elif torch.backends.mps.is_available():
+        device = "mps"
+    else:
+        device = f"cpu ({torch.get_num_threads()} threads)"
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    typer.echo(f"dereflect {__version__}, torch {torch.__version__}, Python {python}, device {device}")
+    raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Print the versions of dereflect and torch, and the device that would be used.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. The user's faults are one line on standard error and exit code 2."""
+    try:
+        app()
+    except DereflectError as error:
+        line = " ".join(str(error).split())
+        typer.echo(f"dereflect: {line}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our standard output went away (e.g. `| head`): silence the flush at exit and stop.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,80 @@
+"""The command line as a person meets it: versions, help, and errors of one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dereflect.cli.options import parse_settings
+from dereflect.errors import InputError
+
+
+def dereflect(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dereflect", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_version_names_dereflect_torch_and_the_device():
+    import torch
+
+    from dereflect import __version__
+
+    done = dereflect("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"dereflect {__version__}, torch {torch.__version__}, ")
+    assert "device " in done.stdout
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; sys.argv = ['dereflect', '--help']\n"
+        "from dereflect.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_lists_every_card():
+    from dereflect.catalog import CARDS
+
+    done = dereflect("models", "--json")
+    assert done.returncode == 0
+    assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == list(CARDS)
+    assert "licence" in dereflect("models").stdout
+
+
+def test_unknown_model_names_the_nearest_in_one_line_and_exits_2(tmp_path):
+    done = dereflect("models", "convert", "defalt", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "did you mean default" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_verb_exits_2():
+    done = dereflect("seperate")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("pair", ["novalue", "=x", " =x"])
+def test_a_setting_that_is_no_pair_is_refused(pair):
+    with pytest.raises(InputError, match="key=value"):
+        parse_settings([pair])
+
+
+def test_settings_are_strings_and_may_hold_equals_signs():
+    assert parse_settings(["k=0.2", "path=a=b"]) == {"k": "0.2", "path": "a=b"}
+    with pytest.raises(InputError, match="twice"):
+        parse_settings(["k=1", "k=2"])
