@@ -1,0 +1,3 @@
+"""Glass synthesis as a tool: each rule is a module with `Draws`, `draw(random, height, width)` and `mix(T, R,
+draws)`.
+"""

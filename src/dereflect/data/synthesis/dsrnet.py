@@ -1,0 +1,63 @@
+"""The DSRNet rule (Hu & Guo, ICCV 2023), on which DMDNet trains: I = a T + b R - a b T R.
+
+A residual product instead of a clip: nothing saturates, and a bright reflection hides what is behind it. The
+targets are the unscaled T and the blurred, unscaled R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dereflect.data.synthesis.kernels import convolve, gaussian_taps
+from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one triplet, in the order they are drawn."""
+
+    kernel: int
+    """Side of the blurring window in pixels, odd."""
+    sigma: float
+    """Standard deviation of the blur in pixels."""
+    transmission_weight: float
+    """a: the share of the scene's light that passes."""
+    reflection_weight: float
+    """b: the share of the mirrored light that comes back."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Where the draws come from; the defaults are the published ones."""
+
+    kernels: tuple[int, ...] = (5, 7, 9, 11)
+    kernel_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
+    sigma: tuple[float, float] = (2.0, 5.0)
+    transmission_weight: tuple[float, float] = (0.8, 1.0)
+    reflection_weight: tuple[float, float] = (0.4, 1.0)
+
+
+def draw(random: Random, height: int = 0, width: int = 0, ranges: Ranges | None = None) -> Draws:
+    """Draw kernel, sigma, a and b in that order (the picture's size plays no part)."""
+    ranges = ranges or Ranges()
+    return Draws(
+        int(random.choice(ranges.kernels, p=ranges.kernel_shares)),
+        float(random.uniform(*ranges.sigma)),
+        float(random.uniform(*ranges.transmission_weight)),
+        float(random.uniform(*ranges.reflection_weight)),
+    )
+
+
+def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+    """Mix two pictures (H, W, 3) in [0, 1].
+
+    Returns:
+        The blended picture, the transmission as it was, and the reflection blurred but not scaled.
+    """
+    clear = transmission.astype(np.float64)
+    blurred = convolve(reflection.astype(np.float64), gaussian_taps(draws.kernel, draws.sigma))
+    a, b = draws.transmission_weight, draws.reflection_weight
+    blended = a * clear + b * blurred - a * b * clear * blurred
+    return Triplet.of(blended, clear, blurred)

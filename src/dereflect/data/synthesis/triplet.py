@@ -1,0 +1,29 @@
+"""What every synthesis rule takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[Any]
+Random = np.random.Generator | np.random.RandomState
+"""Source of draws. ``numpy.random.RandomState`` gives the sequences of the published scripts (legacy
+generator).
+"""
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """A synthetic photo through glass with its two layers: (H, W, 3) float32 in [0, 1] each."""
+
+    blended: NDArray[np.float32]
+    transmission: NDArray[np.float32]
+    reflection: NDArray[np.float32]
+
+    @staticmethod
+    def of(blended: Picture, transmission: Picture, reflection: Picture) -> Triplet:
+        """Round three float64 pictures to float32, once, at the end."""
+        return Triplet(*(picture.astype(np.float32) for picture in (blended, transmission, reflection)))
