@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import models
+from dereflect.cli import models, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 # The verbs.
 app.add_typer(models.app, name="models")
+app.command("train")(train.train)
 
 
 def _show_version(wanted: bool) -> None:

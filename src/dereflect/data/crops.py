@@ -1,0 +1,81 @@
+"""Decoded photos held in memory as 8-bit arrays, and random crops of them: what keeps a CPU training fed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dereflect.errors import InputError
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All picture files of a folder and its sub-folders, sorted by path.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise InputError(f"{folder}: holds no pictures")
+    return paths
+
+
+def held_out(path: Path, every: int) -> bool:
+    """Whether a photo belongs to the fixed 1/`every` part that training never sees (by its name's CRC-32)."""
+    return every > 0 and zlib.crc32(path.name.encode()) % every == 0
+
+
+def decode(path: Path, short_side: int | None = None) -> Image.Image:
+    """Open a picture as RGB, reduced so that its shorter side is at most `short_side`."""
+    with Image.open(path) as image:
+        if short_side:
+            image.draft("RGB", (short_side, short_side))
+        picture = image.convert("RGB")
+    if short_side and min(picture.size) > short_side:
+        scale = short_side / min(picture.size)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return picture
+
+
+def decode_all(paths: Iterable[Path], short_side: int | None = None, threads: int = 2) -> list[Image.Image]:
+    """Decode many pictures with a few threads, in order."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda path: decode(path, short_side), paths))
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB picture -> (3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.asarray(image, dtype=np.uint8).copy()).permute(2, 0, 1).float() / 255
+
+
+def random_crop(
+    images: list[Image.Image], size: int, rng: np.random.Generator, smallest: float = 0.6
+) -> list[Tensor]:
+    """The same random square of pictures of one size, scaled to `size`, with the same flip.
+
+    The square's side is drawn between `smallest` x `size` (or the picture's shorter side, if that is less)
+    and the picture's shorter side, so that objects appear at many scales.
+
+    Returns:
+        One (3, size, size) float32 tensor in [0, 1] for each picture.
+    """
+    width, height = images[0].size
+    short = min(width, height)
+    side = round(float(rng.uniform(min(smallest * size, short), short)))
+    left, top = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+    flip = rng.random() < 0.5
+    crops = []
+    for image in images:
+        crop = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+        crops.append(to_tensor(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else crop))
+    return crops

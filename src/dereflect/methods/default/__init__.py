@@ -1,0 +1,1 @@
+"""The embedded default model: a small two-stream network of our own."""

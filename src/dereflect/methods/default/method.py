@@ -1,0 +1,129 @@
+"""The embedded default model, as the catalog builds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import ModelError
+from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
+
+EMBEDDED = Path(__file__).parent / "weights"
+"""Folder inside the package: config.json, model.safetensors (float16), README.md, the encoder's licence."""
+
+
+class DefaultMethod(Method):
+    """Our own two-stream network; see `DefaultNetwork`."""
+
+    family = "default"
+    traits = Traits(
+        size_multiple=32,
+        min_size=64,
+        working_size=1024,
+        tileable=True,
+        tile_overlap=96,
+        bytes_per_pixel=600,
+    )
+
+    def __init__(self, config: DefaultConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = DefaultNetwork(config)
+
+    def forward(
+        self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Method.forward`."""
+        x = blended.contiguous(memory_format=torch.channels_last)
+        return self.network(x.to(self.dtype)) if self.dtype == torch.float32 else self._low_precision(x)
+
+    def _low_precision(self, blended: Tensor) -> tuple[Tensor, Tensor]:
+        # The correction is computed in low precision, but added to the photo in float32: no 8-bit banding.
+        low = blended.to(self.dtype)
+        transmission, reflection = self.network(low)
+        return transmission - low.float() + blended, reflection
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors in float16: half the size, and below 8-bit rounding in
+        effect.
+        """
+        from dereflect.weights import save_state
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        save_state({k: v.half() for k, v in self.network.state_dict().items()}, target / "model.safetensors")
+        text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2) + "\n"
+        temporary = target / "config.json.part"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target / "config.json")
+
+    @classmethod
+    def wrap(cls, network: DefaultNetwork) -> DefaultMethod:
+        """A method around an existing network, sharing its weights."""
+        method = cls.__new__(cls)
+        Method.__init__(method)
+        method.config, method.network = network.config, network
+        return method
+
+    @staticmethod
+    def load_weights(network: DefaultNetwork, folder: Path) -> None:
+        """Load model.safetensors of `folder`, strictly."""
+        from dereflect.weights import check_keys, read_checkpoint
+
+        state = read_checkpoint(folder / "model.safetensors")
+        check_keys(network.state_dict(), state, f"{folder}")
+        network.load_state_dict({key: value.float() for key, value in state.items()})
+
+    @staticmethod
+    def load_encoder(network: DefaultNetwork, path: str | None) -> None:
+        """Load the trained encoder's weights: from a file of its own, or out of the embedded model."""
+        from dereflect.weights import check_keys, read_checkpoint
+
+        assert network.encoder is not None
+        if path:
+            state = read_checkpoint(path)
+        else:
+            whole = read_checkpoint(EMBEDDED / "model.safetensors")
+            prefix = "encoder."
+            state = {
+                key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)
+            }
+        check_keys(network.encoder.state_dict(), state, path or str(EMBEDDED))
+        network.encoder.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def recognises(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether these are weights of a default network (they need their config.json: load the folder)."""
+    return "stem.weight" in checkpoint and "down1.blocks.0.spatial_t.weight" in checkpoint
+
+
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+    """Weights alone do not tell the network's shape."""
+    raise ModelError(f"{path}: needs its config.json beside it; load the folder instead")
+
+
+def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+    """Load from config.json and model.safetensors."""
+    known = {field.name for field in fields(DefaultConfig)}
+    if unknown := sorted(set(config) - known):
+        raise ModelError(f"{folder / 'config.json'}: unknown key '{unknown[0]}'")
+    if options:
+        raise ModelError(f"--set {next(iter(options))}: the default model has no such setting")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    method = DefaultMethod(DefaultConfig(**values))
+    DefaultMethod.load_weights(method.network, folder)
+    return method.eval()
+
+
+def from_name(name: str, options: Options) -> Method:
+    """The embedded model."""
+    content = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
+    return from_folder(EMBEDDED, content["config"], options)

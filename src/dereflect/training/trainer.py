@@ -1,0 +1,292 @@
+"""The one training loop. It knows devices, precision, processes, checkpoints and logs, and no method by
+name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import MissingExtra, RecipeError
+from dereflect.training.averaging import MovingAverage
+from dereflect.training.objective import Moment, Objective
+from dereflect.training.recipe import Recipe, folders, objective_class
+
+try:
+    from accelerate import Accelerator
+except ImportError as _error:
+    raise MissingExtra("accelerate", "train", "training") from _error
+
+PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def prepare(recipe: Recipe) -> Trainer:
+    """Build the objective and the loop of a recipe; `Trainer.run` then trains (and resumes if there is a
+    checkpoint).
+
+    Raises:
+        RecipeError: the recipe cannot run; found before any long work starts.
+    """
+    named = folders(recipe)
+    schedule = recipe.schedule
+    torch.manual_seed(schedule.seed)
+    objective: Objective = objective_class(recipe.objective)(
+        dict(recipe.settings) | {"seed": schedule.seed}, named
+    )
+    return Trainer(recipe, objective)
+
+
+class Trainer:
+    """One run of the loop over one objective."""
+
+    def __init__(self, recipe: Recipe, objective: Objective) -> None:
+        self.recipe, self.objective, schedule = recipe, objective, recipe.schedule
+        self.accelerator = Accelerator(
+            mixed_precision=PRECISION[schedule.precision],
+            cpu=schedule.device == "cpu",
+            gradient_accumulation_steps=1,  # accumulation is counted here, so that resuming stays exact
+        )
+        world = self.accelerator.num_processes
+        self.samples_per_step = schedule.batch_size * schedule.accumulate * world
+        if self.samples_per_step > len(objective.samples):
+            raise RecipeError(
+                f"a step takes {self.samples_per_step} samples, but the data has {len(objective.samples)}; "
+                "lower batch_size or add data"
+            )
+        steps_per_epoch = len(objective.samples) / self.samples_per_step
+        self.total_steps = schedule.steps or math.ceil((schedule.epochs or 1) * steps_per_epoch)
+        self.folder = Path(recipe.output)
+        self.step = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        objective, accelerator, schedule = self.objective, self.accelerator, self.recipe.schedule
+        for name, network in objective.networks.items():
+            if schedule.channels_last:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            objective.networks[name] = accelerator.prepare_model(network)
+        for name, optimizer in objective.optimizers.items():
+            objective.optimizers[name] = accelerator.prepare_optimizer(optimizer)
+        for helper in objective.helpers.values():
+            helper.to(accelerator.device).eval().requires_grad_(False)
+        self.average: MovingAverage | None = None
+        if schedule.ema and objective.averaged:
+            network = accelerator.unwrap_model(objective.networks[objective.averaged])
+            self.average = MovingAverage(network, schedule.ema)
+
+    def moment(self) -> Moment:
+        """Where training stands now."""
+        epoch = self.step * self.samples_per_step // len(self.objective.samples)
+        return Moment(self.step, epoch, self.total_steps)
+
+    def run(self) -> Path:
+        """Train from where the last checkpoint stopped; returns the folder of the exported model."""
+        schedule, chief = self.recipe.schedule, self.accelerator.is_main_process
+        self._resume()
+        if chief:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "recipe.json").write_text(self.recipe.model_dump_json(indent=2), encoding="utf-8")
+        log = _Log(self.folder, chief)
+        started = last_saved = time.monotonic()
+        with contextlib.closing(self._batches()) as batches:
+            while self.step < self.total_steps:
+                logs = self._one_step(batches)
+                if self.step % schedule.log_every == 0 or self.step == self.total_steps:
+                    log.write(self.step, logs, self.samples_per_step)
+                now = time.monotonic()
+                stop = schedule.stop_minutes is not None and now - started > 60 * schedule.stop_minutes
+                if self._agreed(stop or now - last_saved > 60 * schedule.checkpoint_minutes):
+                    self.save(log)
+                    last_saved = time.monotonic()
+                    if self._agreed(stop):
+                        break
+        self.save(log)
+        return self.folder / "model"
+
+    def _agreed(self, wish: bool) -> bool:
+        """The chief's decision, for all processes: clocks differ, checkpoints must not."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        from accelerate.utils import broadcast
+
+        return bool(broadcast(torch.tensor([float(wish)], device=self.accelerator.device))[0].item())
+
+    def _one_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
+        objective, accelerator, schedule = self.objective, self.accelerator, self.recipe.schedule
+        moment = self.moment()
+        for name, optimizer in objective.optimizers.items():
+            rate = objective.learning_rate(name, moment)
+            if rate is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group.get("rate_factor", 1.0)
+        # Random numbers depend on where we are, never on what ran before: that makes resuming exact.
+        torch.manual_seed((schedule.seed * 1_000_003 + self.step) * 64 + accelerator.process_index)
+        logs: dict[str, float] = {}
+        passes = [objective.turns(next(batches), moment) for _ in range(schedule.accumulate)]
+        while True:
+            name = ""
+            for one in passes:
+                turn = next(one, None)
+                if turn is None:
+                    break
+                name = turn.optimizer
+                accelerator.backward(turn.loss / len(passes))
+                for key, value in turn.logs.items():
+                    logs[key] = logs.get(key, 0.0) + float(value) / len(passes)
+            if not name:
+                break
+            optimizer = objective.optimizers[name]
+            if schedule.clip_norm:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                norm = accelerator.clip_grad_norm_(parameters, schedule.clip_norm)
+                logs[f"norm_{name}"] = float(norm) if norm is not None else 0.0
+            optimizer.step()
+            for other in objective.optimizers.values():
+                other.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+        return logs
+
+    def _batches(self) -> Generator[dict[str, Tensor], None, None]:
+        """Batches from the present step on, drawn ahead by threads; which samples they hold depends on the
+        step alone.
+        """
+        schedule, samples = self.recipe.schedule, self.objective.samples
+        size, rank, world = (
+            schedule.batch_size,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+
+        def load(number: int) -> dict[str, Tensor]:
+            first = (number * world + rank) * size
+            places = (divmod(first + offset, len(samples)) for offset in range(size))
+            return self.objective.collate([samples.draw(epoch, index) for epoch, index in places])
+
+        number = self.step * schedule.accumulate
+        ahead: list[Future[dict[str, Tensor]]] = []
+        with ThreadPoolExecutor(
+            max(schedule.workers, 1), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            try:
+                while True:
+                    while len(ahead) < max(2 * schedule.workers, 1):
+                        ahead.append(pool.submit(load, number))
+                        number += 1
+                    batch = ahead.pop(0).result()
+                    yield {key: value.to(self.accelerator.device) for key, value in batch.items()}
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    # Checkpoints: <output>/checkpoints/step-00001234/state.pt, complete or absent.
+
+    def save(self, log: _Log) -> None:
+        """Write a checkpoint and the exported model; older checkpoints beyond `keep_checkpoints` are
+        removed.
+        """
+        accelerator, objective = self.accelerator, self.objective
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+            return
+        state: dict[str, Any] = {
+            "step": self.step,
+            "networks": {
+                name: accelerator.unwrap_model(net).state_dict() for name, net in objective.networks.items()
+            },
+            "optimizers": {name: opt.state_dict() for name, opt in objective.optimizers.items()},
+            "average": self.average.state_dict() if self.average else None,
+            "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+            "extra": objective.extra_state(),
+            "recipe": self.recipe.model_dump_json(),
+        }
+        place = self.folder / "checkpoints" / f"step-{self.step:08d}"
+        place.mkdir(parents=True, exist_ok=True)
+        torch.save(state, place / "state.pt.part")
+        (place / "state.pt.part").replace(place / "state.pt")
+        for old in _checkpoints(self.folder)[: -self.recipe.schedule.keep_checkpoints]:
+            shutil.rmtree(old.parent)
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            log.write(self.step, {f"valid_{key}": value for key, value in objective.validate().items()}, 0)
+            objective.export(str(self.folder / "model"))
+        accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        wanted = self.recipe.schedule.resume
+        if wanted == "never":
+            if _checkpoints(self.folder):
+                raise RecipeError(f"{self.folder}: holds checkpoints; choose another output or resume=auto")
+            return
+        found = _checkpoints(self.folder if wanted == "auto" else Path(wanted))
+        if not found:
+            if wanted != "auto":
+                raise RecipeError(f"{wanted}: no checkpoint there to resume from")
+            return
+        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+        try:
+            for name, network in self.objective.networks.items():
+                self.accelerator.unwrap_model(network).load_state_dict(state["networks"][name])
+            for name, optimizer in self.objective.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            first = (str(error).splitlines() or ["?"])[0]
+            raise RecipeError(
+                f"{found[-1]}: does not fit this recipe ({first}); choose another output"
+            ) from error
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.objective.load_extra_state(state["extra"])
+        self.step = state["step"]
+
+
+class _Log:
+    """One JSON line a record, and TensorBoard beside it where it is installed."""
+
+    def __init__(self, folder: Path, chief: bool) -> None:
+        self.path, self.chief = folder / "log.jsonl", chief
+        self.started, self.first_step = time.monotonic(), -1
+        self.board: Any = None
+        if chief:
+            with contextlib.suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, step: int, values: dict[str, float], samples_per_step: int) -> None:
+        """Append a record; `samples_per_step` 0 leaves the speed out."""
+        if not self.chief or not values:
+            return
+        record: dict[str, float] = {"step": step} | {key: round(value, 6) for key, value in values.items()}
+        if samples_per_step:
+            now = time.monotonic()
+            if self.first_step >= 0:
+                record["samples_per_second"] = round(
+                    (step - self.first_step) * samples_per_step / (now - self.started), 2
+                )
+            self.started, self.first_step = now, step
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.board is not None:
+            for key, value in values.items():
+                self.board.add_scalar(key, value, step)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints under a run's folder (or a checkpoint folder itself), oldest first."""
+    if (folder / "state.pt").is_file():
+        return [folder / "state.pt"]
+    return sorted(folder.glob("checkpoints/step-*/state.pt"))
