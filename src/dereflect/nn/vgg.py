@@ -1,0 +1,158 @@
+"""VGG-19 feature stack (Simonyan & Zisserman, 2015) in torchvision's layer order, cut after relu5_1.
+
+The weights are torchvision's ImageNet weights; they are never part of this package and are looked for on
+disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dereflect.errors import InputError, ModelError
+from dereflect.weights import cache_folder, check_keys, read_checkpoint, sha256
+
+LEVEL_LAYERS = (1, 6, 11, 20, 29)
+"""Indices in `features` of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1."""
+LEVEL_CHANNELS = (64, 128, 256, 512, 512)
+"""Channels of those outputs; their resolutions are 1, 1/2, 1/4, 1/8 and 1/16, floored."""
+WEIGHTS_NAME = "vgg19-dcbb9e9d.pth"
+WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_NAME}"
+ENVIRONMENT_VARIABLE = "DEREFLECT_VGG19"
+
+_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512)  # 0 is a 2x2 max-pool
+
+
+class Vgg19(nn.Module):
+    """Frozen VGG-19 features up to relu5_1. Keys: ``features.N.weight|bias`` as in torchvision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in _WIDTHS:
+            if width == 0:
+                layers.append(nn.MaxPool2d(2, 2))
+                continue
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=False)]
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.requires_grad_(False)
+        self.eval()
+
+    def levels(self, image: Tensor) -> Iterator[Tensor]:
+        """Yield the five levels one after another, so that the caller may drop each before the next is
+        computed.
+
+        Args:
+            image: (B, 3, H, W), H and W at least 16.
+
+        Yields:
+            (B, LEVEL_CHANNELS[k], H // 2**k, W // 2**k), k = 0..4, after the rectifier.
+        """
+        x = image
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in LEVEL_LAYERS:
+                yield x
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All five levels at once; see `levels`."""
+        return tuple(self.levels(image))
+
+
+def load_vgg19(source: str | os.PathLike[str] | None = None) -> Vgg19:
+    """VGG-19 features with ImageNet weights from disk.
+
+    Args:
+        source: a weights file, a folder that holds ``vgg19-dcbb9e9d.pth`` or one safetensors file,
+            ``"download"`` to
+            fetch torchvision's file into the cache, or None to look at ``$DEREFLECT_VGG19`` and then into
+            the cache.
+
+    Raises:
+        ModelError: no weights at hand (the message says where to put them), a wrong checksum, or keys that
+            do not fit.
+        InputError: a file that cannot be read.
+    """
+    path = _find_weights(source)
+    check_hash_in_name(path)
+    state = vgg19_state(read_checkpoint(path))
+    network = Vgg19()
+    check_keys(network.state_dict(), state, f"{path}: VGG-19")
+    network.load_state_dict(state)
+    return network
+
+
+def vgg19_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of a VGG-19 checkpoint that are used: layers after conv5_1 and the classifier are left
+    out.
+    """
+    pattern = re.compile(r"features\.(\d+)\.(weight|bias)")
+    matches = {key: pattern.fullmatch(key) for key in checkpoint}
+    unused_layers = {"30", "32", "34"}
+    return {
+        key: checkpoint[key]
+        for key, match in matches.items()
+        if not key.startswith("classifier.") and not (match and match[1] in unused_layers)
+    }
+
+
+def check_hash_in_name(path: Path) -> None:
+    """Check a file named like ``name-0123abcd.pth`` against the first digits of its SHA-256, as its name
+    promises.
+
+    Raises:
+        ModelError: the file's checksum begins otherwise.
+    """
+    match = re.search(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$", path.name)
+    if match and path.is_file() and not (digest := sha256(path)).startswith(match[1]):
+        raise ModelError(
+            f"{path}: wrong checksum (its sha256 begins {digest[: len(match[1])]}, not {match[1]}); "
+            f"the file is damaged or another one: fetch {WEIGHTS_URL} again"
+        )
+
+
+def _find_weights(source: str | os.PathLike[str] | None) -> Path:
+    cached = cache_folder() / WEIGHTS_NAME
+    if source is not None and os.fspath(source) == "download":
+        return cached if cached.is_file() else _download(cached)
+    if source is not None:
+        return _weights_in(Path(source).expanduser(), "vgg")
+    if chosen := os.environ.get(ENVIRONMENT_VARIABLE):
+        return _weights_in(Path(chosen).expanduser(), f"${ENVIRONMENT_VARIABLE}")
+    if cached.is_file():
+        return cached
+    raise ModelError(
+        f"VGG-19 weights are needed and not part of the package: put {WEIGHTS_NAME} ({WEIGHTS_URL}) at {cached}, "
+        f"or give vgg=PATH, vgg=download or ${ENVIRONMENT_VARIABLE}; the model 'default' needs none"
+    )
+
+
+def _weights_in(path: Path, option: str) -> Path:
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"{path}: no such VGG-19 weights file ({option}); it is {WEIGHTS_URL}")
+        return path
+    for candidate in [path / WEIGHTS_NAME, *sorted(path.glob("*.safetensors"))]:
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{path}: no VGG-19 weights in this folder ({option}); put {WEIGHTS_NAME} there")
+
+
+def _download(target: Path) -> Path:
+    prefix = WEIGHTS_NAME.removesuffix(".pth").rpartition("-")[2]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=prefix)
+    except (OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or ["?"])[0]
+        raise ModelError(
+            f"{WEIGHTS_URL}: download failed ({first}); fetch it by hand and put it at {target}"
+        ) from error
+    return target
