@@ -129,8 +129,8 @@ def _find_weights(source: str | os.PathLike[str] | None) -> Path:
     if cached.is_file():
         return cached
     raise ModelError(
-        f"VGG-19 weights are needed and not part of the package: put {WEIGHTS_NAME} ({WEIGHTS_URL}) at {cached}, "
-        f"or give vgg=PATH, vgg=download or ${ENVIRONMENT_VARIABLE}; the model 'default' needs none"
+        f"VGG-19 weights are needed and not part of the package: put {WEIGHTS_NAME} ({WEIGHTS_URL}) at "
+        f"{cached}, or give vgg=PATH, vgg=download or ${ENVIRONMENT_VARIABLE}; the model 'default' needs none"
     )
 
 

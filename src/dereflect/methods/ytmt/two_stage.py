@@ -1,4 +1,6 @@
-"""A whole YTMT system: VGG-19, one or two networks, and the way an image takes through them (paper section 3.2)."""
+"""A whole YTMT system: VGG-19, one or two networks, and the way an image takes through them (paper section
+3.2).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class System(nn.Module):
         return image if self.vgg is None else hypercolumn(image, self.vgg(image))
 
     def stages(self, image: Tensor) -> list[Pair]:
-        """The (transmission, reflection) of each stage, each (B, C, H, W) for an image (B, C, H, W) in [0, 1]."""
+        """The (transmission, reflection) of each stage, each (B, C, H, W) for an image (B, C, H, W) in [0,
+        1].
+        """
         results = [self.stage1(self.features(image))]
         if self.stage2 is not None:
             transmission, reflection = results[0]
