@@ -1,81 +1,215 @@
-"""Protocols: how each paper's published numbers were measured, as named presets.
+"""Protocols: how each paper's numbers were measured, as named presets.
 
-A number means nothing without its protocol: 8-bit truncation alone moves PSNR by 0.05 to 0.3 dB, the luma
-convention by 1.3 dB. A `Protocol` says what each of its columns follows, and its `measure` computes them from
-two float pictures.
+A number means nothing without its protocol: cutting to 8 bit alone moves PSNR by 0.05 to 0.3 dB, the luma
+convention by 1.3 dB, another window SSIM by 0.001. A `Protocol` fixes resizing, rounding and the convention
+of each column, and can say so in words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.evaluation.metrics import (
-    lmse,
-    luma_full_range,
-    luma_studio_range,
-    ncc,
-    psnr,
-    psnr_per_channel,
-    ssim,
-)
+from dereflect.errors import InputError
+from dereflect.evaluation import metrics
 
-Floats = NDArray[np.floating[Any]]
+Picture = NDArray[Any]
 Rounding = Literal["float", "truncated", "rounded"]
+Perceptual = Mapping[str, Callable[[Picture, Picture], float]]
+"""Learned measures by column name (`dereflect.evaluation.perceptual`), each of two pictures in [0, 1]."""
 
 
-def to_levels(picture: Floats, rounding: Rounding) -> NDArray[Any]:
-    """Bring a picture in [0, 1] to 0..255: clipped, as float32 or as uint8 cut off or rounded to the nearest
-    level.
+@dataclass(frozen=True)
+class Column:
+    """One measured number and its convention."""
+
+    name: str
+    title: str
+    convention: str
+    compute: Callable[[Picture, Picture], float] | None
+    """Of two pictures in 0..255; None for learned measures, which need weights."""
+    higher_is_better: bool = True
+    digits: int = 3
+
+
+def _luma(measure: Callable[[Picture, Picture], float]) -> Callable[[Picture, Picture], float]:
+    return lambda x, y: measure(metrics.luma_full_range(x), metrics.luma_full_range(y))
+
+
+def _gaussian_ssim(estimate: Picture, target: Picture) -> float:
+    return metrics.ssim(estimate, target, window="gaussian")
+
+
+PSNR = Column("psnr", "PSNR", "dB, one error over all three channels", metrics.psnr, digits=2)
+PSNR_BY_CHANNEL = Column("psnr", "PSNR", "dB, per channel, then averaged", metrics.psnr_per_channel, digits=2)
+SSIM = Column("ssim", "SSIM", "uniform 7x7 window (scikit-image's default), per channel", metrics.ssim)
+SSIM_GAUSSIAN = Column("ssim_gaussian", "SSIM-G", "Gaussian 11x11 window, sigma 1.5", _gaussian_ssim)
+PSNR_Y = Column("psnr_y", "PSNR-Y", "dB, on full-range 8-bit luma (BT.601)", _luma(metrics.psnr), digits=2)
+SSIM_Y = Column("ssim_y", "SSIM-Y", "7x7 window on full-range 8-bit luma (BT.601)", _luma(metrics.ssim))
+NCC = Column("ncc", "NCC", "normalised cross-correlation of the whole array", metrics.ncc)
+LMSE = Column("lmse", "LMSE", "20x20 windows, stride 10, each rescaled", metrics.lmse, False)
+LPIPS = {
+    net: Column(f"lpips_{net}", f"LPIPS-{net}", f"LPIPS v0.1, {net}, whole picture in [-1, 1]", None, False)
+    for net in ("alex", "vgg", "squeeze")
+}
+DISTS = Column("dists", "DISTS", "DISTS, VGG-16, at the picture's own size", None, False)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that fixes a number besides the pictures and the model."""
+
+    name: str
+    source: str
+    columns: tuple[Column, ...]
+    rounding: Rounding
+    """What is compared: floats, or 8-bit values cut off or rounded to the nearest level."""
+    multiple: int = 1
+    """Photo and truths are resized (bicubic, 8 bit) so that the truth's sides become multiples of this."""
+    square: int | None = None
+    """The model is given the photo resized to this square (bilinear); its layers are resized back."""
+
+    def size_rule(self) -> str:
+        """The size rule in words."""
+        if self.square:
+            return (
+                f"separated at {self.square}x{self.square}, layers resized back, compared at the truth's size"
+            )
+        if self.multiple > 1:
+            return f"photo and truth resized down to multiples of {self.multiple}"
+        return "no resizing"
+
+    def rounding_rule(self) -> str:
+        """The rounding rule in words."""
+        return {
+            "float": "float values, not rounded to 8 bit",
+            "truncated": "8 bit, fractions cut off",
+            "rounded": "8 bit, rounded to the nearest level",
+        }[self.rounding]
+
+    def aligned_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) to which photo and truths of a pair are resized before anything else.
+
+        Raises:
+            InputError: the picture is smaller than the multiple.
+        """
+        if min(width, height) < self.multiple:
+            raise InputError(
+                f"protocol {self.name} needs at least {self.multiple} pixels a side, not {width}x{height}"
+            )
+        return width // self.multiple * self.multiple, height // self.multiple * self.multiple
+
+    def measure(
+        self, estimate: Picture, target: Picture, perceptual: Perceptual | None = None
+    ) -> dict[str, float]:
+        """Measure one layer of one picture.
+
+        Args:
+            estimate: (H, W, 3) floats in [0, 1], clipped where outside, or 8-bit values as they are.
+            target: the same shape.
+            perceptual: the learned measures that have weights; columns without are left out.
+        """
+        x, y = (to_levels(picture, self.rounding) for picture in (estimate, target))
+        found = {}
+        for column in self.columns:
+            if column.compute is not None:
+                found[column.name] = column.compute(x, y)
+            elif perceptual and column.name in perceptual:
+                found[column.name] = perceptual[column.name](x / np.float32(255), y / np.float32(255))
+        return found
+
+
+def to_levels(picture: Picture, rounding: Rounding) -> Picture:
+    """Bring a picture in [0, 1] to 0..255, clipped, as float32 or uint8 cut off or rounded; uint8 stays as it
+    is.
     """
+    if picture.dtype == np.uint8:
+        return picture.astype(np.float32) if rounding == "float" else picture
     levels = np.clip(picture, 0, 1).astype(np.float32) * np.float32(255)
     if rounding == "float":
         return levels
     return (levels if rounding == "truncated" else np.rint(levels)).astype(np.uint8)
 
 
-def measure_ytmt(estimate: Floats, target: Floats) -> dict[str, float]:
-    """The YTMT evaluation: float values (not 8 bit), PSNR and SSIM (7x7 uniform) per channel then averaged,
-    NCC, LMSE.
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "plain",
+            "this project: what a person gets in the saved PNG, at the photo's own size",
+            (PSNR, SSIM, SSIM_GAUSSIAN, NCC, LMSE, *LPIPS.values(), DISTS),
+            "rounded",
+        ),
+        Protocol(
+            "ytmt",
+            "YTMT (NeurIPS 2021), evaluation of its published code",
+            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            "float",
+            multiple=16,
+        ),
+        Protocol(
+            "dmdnet",
+            "DMDNet (AAAI 2026), offline evaluation of saved PNGs",
+            (PSNR, SSIM, PSNR_Y, SSIM_Y, LPIPS["alex"]),
+            "truncated",
+        ),
+        Protocol(
+            "diffrs",
+            "DiffRS (CVPR 2026), sizes and 8-bit rule of its published inference code",
+            (PSNR, SSIM, LPIPS["alex"], DISTS),
+            "truncated",
+            square=960,
+        ),
+        Protocol(
+            "dsrnet",
+            "DSRNet (ICCV 2023), as commonly run: YTMT's measures at multiples of 32 (not checked)",
+            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            "float",
+            multiple=32,
+        ),
+    )
+}
 
-    Args:
-        estimate: (H, W, 3) in [0, 1]; values outside are clipped.
-        target: the same shape.
+
+def find_protocol(name: str) -> Protocol:
+    """A preset by name.
+
+    Raises:
+        InputError: no preset of that name.
     """
-    x, y = to_levels(estimate, "float"), to_levels(target, "float")
-    return {"psnr": psnr_per_channel(x, y), "ssim": ssim(x, y), "ncc": ncc(x, y), "lmse": lmse(x, y)}
+    if name not in PROTOCOLS:
+        raise InputError(f"no protocol '{name}'; one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
 
 
-def measure_dmdnet(estimate: Floats, target: Floats) -> dict[str, float]:
-    """DMDNet's offline evaluation of saved PNGs: truncated to 8 bit, joint PSNR, 7x7 SSIM, and both on
-    full-range luma.
-
-    Takes floats in [0, 1], or 8-bit pictures as they are.
-    """
-    x, y = (p if p.dtype == np.uint8 else to_levels(p, "truncated") for p in (estimate, target))
-    luma_x, luma_y = luma_full_range(x), luma_full_range(y)
-    return {
-        "psnr": psnr(x, y),
-        "ssim": ssim(x, y),
-        "psnr_y": psnr(luma_x, luma_y),
-        "ssim_y": ssim(luma_x, luma_y),
-    }
+def measure_ytmt(estimate: Picture, target: Picture) -> dict[str, float]:
+    """psnr, ssim, ncc and lmse as the YTMT evaluation measures two (H, W, 3) float pictures in [0, 1]."""
+    return PROTOCOLS["ytmt"].measure(estimate, target)
 
 
-def measure_dmdnet_online(estimate: Floats, target: Floats) -> dict[str, float]:
-    """What DMDNet's training script logs: float PSNR and SSIM by channel; studio-range luma of truncated 8
+def measure_dmdnet(estimate: Picture, target: Picture) -> dict[str, float]:
+    """psnr, ssim, psnr_y and ssim_y as DMDNet's offline evaluation measures two (H, W, 3) pictures."""
+    return PROTOCOLS["dmdnet"].measure(estimate, target)
+
+
+def measure_dmdnet_online(estimate: Picture, target: Picture) -> dict[str, float]:
+    """What DMDNet's training script logs: PSNR and SSIM of floats by channel, and on studio-range luma of 8
     bit.
+
+    Its numbers differ from the offline ones by 0.05 to 0.3 dB (RGB) and 1.3 dB (luma): never mix the two.
 
     Args:
         estimate: (H, W, 3) in 0..255, not clipped and not rounded.
         target: the same, or 8 bit.
     """
-    luma_x, luma_y = (luma_studio_range(p.astype(np.uint8)) for p in (estimate, target))
+    luma_x, luma_y = (metrics.luma_studio_range(picture.astype(np.uint8)) for picture in (estimate, target))
     return {
-        "psnr": psnr_per_channel(estimate, target),
-        "ssim": ssim(estimate, target),
-        "psnr_y": psnr(luma_x, luma_y),
-        "ssim_y": ssim(luma_x, luma_y),
+        "psnr": metrics.psnr_per_channel(estimate, target),
+        "ssim": metrics.ssim(estimate, target),
+        "psnr_y": metrics.psnr(luma_x, luma_y),
+        "ssim_y": metrics.ssim(luma_x, luma_y),
     }

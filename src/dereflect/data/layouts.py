@@ -1,0 +1,272 @@
+"""The field's data sets as they lie on people's disks: recognised by name, read into pairs, faults said
+aloud.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dereflect.data.pairs import (
+    BLENDED,
+    TRANSMISSION,
+    Pair,
+    natural_order,
+    picture_size,
+    pictures_by_stem,
+    read_pairs,
+)
+from dereflect.errors import InputError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One published data set: how to know it, what it should hold, who offers it."""
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    """Folder names that mean this set, lower case, letters and digits only."""
+    pictures: int
+    """How many pictures it should hold."""
+    layers: str
+    """Which truths it has: ``"T"``, ``"T R"`` or ``""``."""
+    offered: str
+    """Who made it and where they offer it."""
+    faults: tuple[str, ...] = ()
+    """What is known to be wrong or ambiguous about it."""
+
+
+_ZHANG = "Zhang, Ng & Chen, CVPR 2018: GitHub ceciliavision/perceptual-reflection-removal"
+_SIR2 = "Wan et al., ICCV 2017 (SIR2): the benchmark's page sir2data.github.io, on request"
+_CEILNET = "Fan et al., ICCV 2017: GitHub fqnchina/CEILNet"
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "real20",
+            "Real20: test part of Zhang et al.",
+            ("real20", "real20420", "realtest", "testreal20"),
+            20,
+            "T",
+            _ZHANG,
+            (
+                "papers test a copy reduced to 420 pixels (real20_420); at other sizes the numbers differ",
+                "a few pairs of the original differ in size by a pixel or more",
+            ),
+        ),
+        Layout(
+            "real89",
+            "Real89: training part of Zhang et al.",
+            ("real89", "real90", "realtrain", "train89", "real"),
+            89,
+            "T",
+            _ZHANG,
+            ("papers say 90 pairs; 89 were published",),
+        ),
+        Layout(
+            "nature",
+            "Nature: test part of IBCLN",
+            ("nature", "nature20", "naturetest", "testnature20"),
+            20,
+            "T",
+            "Li et al., CVPR 2020: GitHub JHL-HUST/IBCLN",
+            ("some published weights were trained with the 200 Nature training pairs, some were not",),
+        ),
+        Layout(
+            "sir2-objects",
+            "SIR2 Objects",
+            ("solidobjectdataset", "solidobject", "objects", "object", "sir2objects"),
+            200,
+            "T R",
+            _SIR2,
+            ("the reflection was shot through black-backed glass, so T + R is not exactly I",),
+        ),
+        Layout(
+            "sir2-postcard",
+            "SIR2 Postcard",
+            ("postcarddataset", "postcard", "sir2postcard"),
+            199,
+            "T R",
+            _SIR2,
+            ("199 triplets are in use; the benchmark's own text counts 200",),
+        ),
+        Layout(
+            "sir2-wild",
+            "SIR2 Wild",
+            ("wildscenedataset", "wildscene", "wild", "sir2wild"),
+            55,
+            "T R",
+            _SIR2,
+            ("pictures of some triplets are shifted against each other by a pixel or so",),
+        ),
+        Layout(
+            "real45",
+            "Real45: photos of CEILNet without truth",
+            ("real45", "ceilnetreal45", "testdatareflectionreal"),
+            45,
+            "",
+            _CEILNET,
+            ("no ground truth: to look at, not to measure",),
+        ),
+        Layout(
+            "nightirs",
+            "NightIRS: night scenes of DMDNet",
+            ("nightirs",),
+            1000,
+            "T R",
+            "DMDNet, AAAI 2026: GitHub fashyon/DMDNet",
+        ),
+        Layout(
+            "ceilnet-synthetic",
+            "CEILNet synthetic test set (its table 2)",
+            (
+                "ceilnetsynthetic",
+                "testdataceilnettable2",
+                "ceilnettable2",
+                "synthetic100",
+                "testdatareflectionsynthetictable2",
+            ),
+            100,
+            "T R",
+            _CEILNET,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Pairs that were found, ready to be measured."""
+
+    name: str
+    folder: Path
+    pairs: list[Pair]
+    layout: Layout | None = None
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the numbers must know: counts that differ, sizes that differ and how they were made
+    equal.
+    """
+    cut_to_common: bool = False
+    """Pictures of a pair differ in size by a few pixels, and are to be cut to their common top left part."""
+
+
+def recognise(folder: Path) -> Layout | None:
+    """The data set that a folder's name stands for, if any."""
+    plain = re.sub(r"[^a-z0-9]", "", folder.resolve().name.lower())
+    return next((layout for layout in LAYOUTS.values() if plain in layout.aliases), None)
+
+
+def read_data_set(folder: Path | str) -> DataSet:
+    """Read one data set: plain folders, SIR2's own m/g/r names or CEILNet's input/label names.
+
+    Raises:
+        InputError: the folder holds no pairs in any form known here, or broken ones; names the file or
+            folder.
+    """
+    folder = Path(folder)
+    layout = recognise(folder)
+    name = layout.name if layout else folder.resolve().name
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    pairs: list[Pair] = []
+    if (folder / BLENDED).is_dir() or (folder / TRANSMISSION).is_dir():
+        pairs = read_pairs(folder, check_sizes=False)
+    for own_names in (_ceilnet_names, _sir2_names):
+        pairs = pairs or own_names(folder)
+    if not pairs and layout is not None and not layout.layers:
+        raise InputError(f"{folder}: {layout.title}; nothing to measure, use `dereflect separate` to look")
+    if not pairs:
+        raise InputError(
+            f"{folder}: no pairs found; expected folders '{BLENDED}' and '{TRANSMISSION}' "
+            "(and 'reflection_layer' where known), see `dereflect data`"
+        )
+    return _with_notes(DataSet(name, folder, pairs, layout))
+
+
+def find_data_sets(folder: Path | str) -> list[DataSet]:
+    """The data sets in `folder`: itself, or those in its sub-folders down to two levels.
+
+    Raises:
+        InputError: none were found, or one is broken.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    candidates = [folder]
+    if not _looks_like_a_set(folder):
+        below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        below += [path for parent in below for path in sorted(parent.iterdir()) if path.is_dir()]
+        candidates = [path for path in below if _looks_like_a_set(path)]
+    if not candidates:
+        candidates = [folder]  # for the error message of a folder that holds no pairs
+    return [read_data_set(candidate) for candidate in candidates]
+
+
+def _looks_like_a_set(folder: Path) -> bool:
+    if (folder / BLENDED).is_dir():
+        return True
+    layout = recognise(folder)
+    return layout is not None and bool(layout.layers) and bool(_ceilnet_names(folder) or _sir2_names(folder))
+
+
+def _with_notes(found: DataSet) -> DataSet:
+    notes: list[str] = []
+    layout = found.layout
+    if layout is not None:
+        if len(found.pairs) != layout.pictures:
+            notes.append(f"{len(found.pairs)} pictures here, {layout.pictures} in the published set")
+        notes += layout.faults
+        if "R" in layout.layers and any(pair.reflection is None for pair in found.pairs):
+            notes.append("no reflection_layer here, though the published set has one")
+    different = [pair for pair in found.pairs if len({picture_size(p) for p in pair.paths().values()}) > 1]
+    for pair in different:
+        sizes = [picture_size(path) for path in pair.paths().values()]
+        spread = max(max(s[axis] for s in sizes) - min(s[axis] for s in sizes) for axis in (0, 1))
+        if layout is None or spread > 2:
+            raise InputError(
+                f"{pair.transmission}: sizes of this pair differ "
+                f"({', '.join(f'{w}x{h}' for w, h in sizes)}); pictures of a pair must be of one size"
+            )
+    if different:
+        names = ", ".join(pair.name for pair in different[:5])
+        notes.append(f"{len(different)} pairs differ in size by a pixel or two and are cut: {names}")
+    return replace(found, notes=notes, cut_to_common=bool(different))
+
+
+def _ceilnet_names(folder: Path) -> list[Pair]:
+    """``<n>-input``, ``<n>-label1`` (T) and ``<n>-label2`` (R) in one folder."""
+    return _by_endings(folder, "-input", "-label1", "-label2", lambda path, stem: stem)
+
+
+def _sir2_names(folder: Path) -> list[Pair]:
+    """Scenes in folders of their own, files ``m`` (mixture), ``g`` (truth), ``r`` (reflection) or ``...-m``
+    etc.
+    """
+    found: list[Pair] = []
+    for scene in sorted(path for path in (folder, *folder.rglob("*")) if path.is_dir()):
+        place = "-".join(scene.relative_to(folder).parts)
+
+        def name(path: Path, stem: str, place: str = place) -> str:
+            return "-".join(part for part in (place, stem.rstrip("-_")) if part) or path.stem
+
+        found += _by_endings(scene, "m", "g", "r", name)
+    order = natural_order(pair.name for pair in found)
+    return sorted(found, key=lambda pair: order.index(pair.name))
+
+
+def _by_endings(
+    folder: Path, blended: str, transmission: str, reflection: str, name: Callable[[Path, str], str]
+) -> list[Pair]:
+    files = pictures_by_stem(folder) if folder.is_dir() else {}
+    pairs = []
+    for stem in natural_order(files):
+        start = stem[: -len(blended)]
+        if stem.endswith(blended) and (len(blended) > 1 or not start or start[-1] in "-_"):
+            truth, other = files.get(start + transmission), files.get(start + reflection)
+            if truth is not None:
+                pairs.append(Pair(name(files[stem], start), files[stem], truth, other))
+    return pairs

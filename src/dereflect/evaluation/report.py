@@ -1,0 +1,88 @@
+"""Write a report: results.json, results.csv, tables.md, tables.tex and report.html."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dereflect._version import __version__
+from dereflect.data.layouts import DataSet
+from dereflect.evaluation.page import Facts, render
+from dereflect.evaluation.protocol import Protocol
+from dereflect.evaluation.records import Record, encode
+from dereflect.evaluation.summary import prices, summarise
+from dereflect.evaluation.tables import price_table, result_tables, to_csv, to_latex, to_markdown
+
+
+def write_report(
+    folder: Path,
+    records: Sequence[Record],
+    data: Sequence[DataSet],
+    protocol: Protocol,
+    absent: dict[str, str],
+    device: str = "cpu",
+) -> list[Path]:
+    """Write all files of a report into `folder`, replacing those of an earlier one.
+
+    Args:
+        absent: titles of columns that could not be measured, and why.
+
+    Returns:
+        The files written, the page first.
+    """
+    rows = summarise(records, protocol)
+    tables = result_tables(rows, protocol)
+    cost = price_table(prices(records), device)
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{device}, {os.cpu_count()} cores, {system}"
+    now = datetime.datetime.now(datetime.UTC)
+    facts = Facts(
+        protocol,
+        machine,
+        __version__,
+        now.strftime("%Y-%m-%d"),
+        absent,
+        {item.name: item.notes for item in data},
+    )
+    content: dict[str, Any] = {
+        "dereflect": __version__,
+        "date": now.isoformat(timespec="seconds"),
+        "machine": machine,
+        "protocol": {
+            "name": protocol.name,
+            "source": protocol.source,
+            "sizes": protocol.size_rule(),
+            "rounding": protocol.rounding_rule(),
+            "columns": {column.name: column.convention for column in protocol.columns},
+        },
+        "absent": absent,
+        "data": [
+            {"name": d.name, "folder": str(d.folder), "pictures": len(d.pairs), "notes": d.notes}
+            for d in data
+        ],
+        "summary": [asdict(row) for row in rows],
+        "cost": [asdict(price) for price in prices(records)],
+        "pictures": [asdict(record) for record in records],
+    }
+    everything = [*tables, *([cost] if cost else [])]
+    texts = {
+        "report.html": render(records, rows, tables, cost, facts),
+        "results.json": json.dumps(encode(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "results.csv": to_csv(records, protocol),
+        "tables.md": "\n".join(to_markdown(table) for table in everything),
+        "tables.tex": "\n".join(to_latex(table) for table in everything),
+    }
+    paths = []
+    for name, text in texts.items():
+        path = folder / name
+        temporary = path.with_name(name + ".part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        paths.append(path)
+    return paths

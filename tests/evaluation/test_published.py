@@ -1,0 +1,21 @@
+from dereflect.data.layouts import LAYOUTS
+from dereflect.evaluation.protocol import PROTOCOLS
+from dereflect.evaluation.published import published, published_for
+
+
+def test_every_printed_number_says_where_it_stands_and_is_plausible():
+    assert len(published()) > 60
+    for item in published():
+        assert item.source
+        assert item.table
+        assert item.protocol in PROTOCOLS
+        assert item.layer in ("transmission", "reflection")
+        assert item.data in {*LAYOUTS, "sir2", "public-daytime"}
+        assert 13 < item.values["psnr"] < 29
+        assert all(0 < item.values.get(name, 0.5) < 1 for name in ("ssim", "lpips", "lpips_alex", "dists"))
+
+
+def test_two_numbers_known_by_heart():
+    ytmt = {item.method: item.values for item in published_for("real20", "transmission")}
+    assert ytmt["YTMT-UCT"] == {"psnr": 23.26, "ssim": 0.806}
+    assert ytmt["DiffRS"]["dists"] == 0.089
