@@ -9,7 +9,6 @@ beside them), converted once from a plain ONNX graph.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +16,9 @@ STAGES = ((3, 32), (4, 64), (6, 128), (3, 256))
 """(blocks, inner width) of each stage; a stage's output has four times its inner width."""
 CHANNELS = (128, 256, 512, 1024)
 """Channels of the four outputs, at 1/4, 1/8, 1/16 and 1/32 of the input."""
+
+MEAN = (104.0, 117.0, 123.0)
+"""Mean colour (B, G, R in 0..255) that the trained network expects to be taken off."""
 
 
 class Bottleneck(nn.Module):
@@ -45,8 +47,6 @@ class HalfResNet50(nn.Module):
     The trained network expects BGR in 0..255 minus a mean colour; that is folded into `forward`.
     """
 
-    mean: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 64, 7, 2, padding=3)
@@ -58,13 +58,12 @@ class HalfResNet50(nn.Module):
                 stage.append(Bottleneck(channels, width, 2 if block == 0 and index > 0 else 1))
                 channels = 4 * width
             self.stages.append(nn.Sequential(*stage))
-        self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1], H and W multiples of 32 -> features at 1/4, 1/8, 1/16, 1/32 (see
         `CHANNELS`).
         """
-        x = image.flip(1) * 255 - self.mean.to(image.dtype)
+        x = image.flip(1) * 255 - image.new_tensor(MEAN).view(1, 3, 1, 1)
         x = F.relu(self.stem(x))
         x = F.max_pool2d(
             F.pad(x, (0, 1, 0, 1)), 3, 2

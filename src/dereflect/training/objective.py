@@ -76,6 +76,13 @@ class Objective:
     def __init__(self) -> None:
         self.networks, self.optimizers, self.helpers = {}, {}, {}
 
+    def plain(self, name: str) -> Any:
+        """The network `name` without the wrapper that the loop puts around it for several processes."""
+        network: Any = self.networks[name]
+        while hasattr(network, "module"):
+            network = network.module
+        return network
+
     def turns(self, batch: Batch, moment: Moment) -> Iterator[Turn]:
         """Compute the losses of one step, a `Turn` for each optimizer in the order they are to be stepped.
 

@@ -248,7 +248,7 @@ class DefaultObjective(Objective):
             sets["pairs"] = [pair for pair in found if pair[0].stem in self.settings.held_out_pairs]
         for name in self.settings.validate_on:
             sets[name] = pair_paths(self.folder / name)[: self.settings.validate_at_most]
-        network = self.networks["separator"].eval()
+        network: DefaultNetwork = self.plain("separator").eval()
         results: dict[str, float] = {}
         for name, pairs in sets.items():
             scores = []
@@ -266,10 +266,7 @@ class DefaultObjective(Objective):
 
     def export(self, folder: str) -> None:
         """Write config.json and model.safetensors (float16)."""
-        network: Any = self.networks["separator"]
-        while hasattr(network, "module"):  # wrapped for several processes
-            network = network.module
-        DefaultMethod.wrap(network).save_pretrained(folder)
+        DefaultMethod.wrap(self.plain("separator")).save_pretrained(folder)
 
 
 def separate_padded(network: torch.nn.Module, blended: Tensor) -> Tensor:
