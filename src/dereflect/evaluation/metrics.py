@@ -21,7 +21,7 @@ Window = Literal["uniform", "gaussian"]
 
 
 def psnr(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB, of the squared error over all values together; infinite when equal."""
+    """Peak signal-to-noise ratio in dB, of the error over all values together; infinite when equal."""
     x, y = _pair(estimate, target)
     error = float(np.mean((x - y) ** 2))
     return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
@@ -136,7 +136,7 @@ def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -
 
 
 def luma_full_range(picture: Picture) -> Picture:
-    """8-bit luma as OpenCV's YCrCb has it (0..255): BT.601 in 14-bit fixed point, rounded. uint8 in, uint8 out."""
+    """8-bit luma as in OpenCV's YCrCb (0..255): BT.601 in 14-bit fixed point, rounded; uint8 out."""
     red, green, blue = (picture[..., c].astype(np.int64) for c in range(3))
     return ((4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14).astype(np.uint8)
 
