@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import data, models, synthesize, train
+from dereflect.cli import models, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -25,8 +25,6 @@ app = typer.Typer(
 # The verbs.
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
-app.command("synthesize")(synthesize.synthesize)
-app.add_typer(data.app, name="data")
 
 
 def _show_version(wanted: bool) -> None:
