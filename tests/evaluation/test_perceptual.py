@@ -55,19 +55,17 @@ def run_steps(steps, weights, x, pool):
     taps = []
     for index, step in enumerate(steps):
         if step[0] == "c":
-            shape, _, rest = step[1:].rpartition("-")
-            rest, padding = rest.split("p")
+            rest, padding = step.rpartition("-")[2].split("p")
             stride = int(rest.split("/")[1]) if "/" in rest else 1
             key = f"features.{index}"
             x = F.conv2d(x, weights[f"{key}.weight"], weights[f"{key}.bias"], stride, int(padding))
         elif step[0] == "f":
-            part = {n: (weights[f"features.{index}.{n}.weight"], weights[f"features.{index}.{n}.bias"]) for n in
-                    ("squeeze", "expand1x1", "expand3x3")}  # fmt: skip
+            key = f"features.{index}"
+            names = ("squeeze", "expand1x1", "expand3x3")
+            part = {n: (weights[f"{key}.{n}.weight"], weights[f"{key}.{n}.bias"]) for n in names}
             x = F.relu(F.conv2d(x, *part["squeeze"]))
-            x = torch.cat(
-                [F.relu(F.conv2d(x, *part["expand1x1"])), F.relu(F.conv2d(x, *part["expand3x3"], padding=1))],
-                1,
-            )
+            wide = F.conv2d(x, *part["expand3x3"], padding=1)
+            x = F.relu(torch.cat([F.conv2d(x, *part["expand1x1"]), wide], 1))
         elif step in ("r", "t"):
             x = F.relu(x)
         elif step == "M":
