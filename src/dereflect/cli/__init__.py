@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import models, train
+from dereflect.cli import models, separate, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 # The verbs.
+app.command()(separate.separate)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
 

@@ -37,6 +37,24 @@ class Quality(StrEnum):
     best = "best"
 
 
+class Layer(StrEnum):
+    """Which layers to write."""
+
+    both = "both"
+    transmission = "transmission"
+    reflection = "reflection"
+
+
+class Format(StrEnum):
+    """What to write pictures as."""
+
+    keep = "keep"
+    png = "png"
+    jpg = "jpg"
+    tiff = "tiff"
+    webp = "webp"
+
+
 MODEL_PANEL = "Model"
 
 ModelOption = Annotated[
@@ -79,7 +97,7 @@ QualityOption = Annotated[
     Quality,
     typer.Option(
         "--quality",
-        help="best also runs mirrored and resized copies and averages them: about six times the work.",
+        help="best also runs mirrored and resized copies and averages them: three times the work.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -89,7 +107,7 @@ MaxSizeOption = Annotated[
         "--max-size",
         metavar="PIXELS",
         min=1,
-        help="Reduce pictures whose longer side is larger than this before separating them.",
+        help="Longest side that the network may see; outputs keep the photo's size.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

@@ -1,0 +1,200 @@
+"""What `dereflect separate` says: a progress bar on a terminal, plain lines elsewhere, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dereflect.cli.inputs import Found
+    from dereflect.separation import Separation
+    from dereflect.separator import Separator
+
+
+class Report:
+    """Counts what happens, and says it.
+
+    Args:
+        total: number of photos.
+        quiet: say nothing but errors.
+        verbose: 1 says how each photo was run.
+        as_json: one line of JSON a photo on standard output.
+    """
+
+    def __init__(self, total: int, quiet: bool = False, verbose: int = 0, as_json: bool = False) -> None:
+        self.total = total
+        self.quiet = quiet
+        self.verbose = verbose
+        self.as_json = as_json
+        self.done = 0
+        self.failures = 0
+        self.skips = 0
+        self._started = time.perf_counter()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Report:
+        if not self.quiet and self.total > 1 and sys.stderr.isatty():
+            self._bar, self._task = _make_bar(self.total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def say_device(self, separator: Separator) -> None:
+        """Say once where the network runs, and why a GPU that is there is not used."""
+        if self.quiet:
+            return
+        remark = f" ({separator.remark})" if separator.remark else ""
+        self._line(f"model {separator.name}, running on {separator.running}{remark}")
+
+    def begin(self, path: Path) -> None:
+        """A photo's turn has come."""
+        if self._bar is not None:
+            self._bar.update(self._task, name=path.name[-40:])
+
+    def separated(self, path: Path, result: Separation, outputs: dict[str, Path], seconds: float) -> None:
+        """A photo is done."""
+        self.done += 1
+        self._advance()
+        picture = result.pictures["blended"]
+        if self.as_json:
+            self._json(
+                input=str(path),
+                status="separated",
+                **{layer: str(output) for layer, output in outputs.items()},
+                width=picture.width,
+                height=picture.height,
+                seconds=round(seconds, 3),
+                network_seconds=round(result.seconds, 3),
+                how=result.how,
+                model=result.model,
+                version=result.version,
+                device=result.device,
+                residual=round(result.residual, 5),
+                notes=list(result.notes),
+            )
+        for note in result.notes:
+            self._line(f"{path}: {note}", error=True)
+        if self.verbose:
+            self._line(
+                f"{path}: {picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
+                f"separate, {seconds:.2f} s with reading and writing, residual {result.residual:.4f}"
+            )
+        elif self._bar is None and not self.quiet:
+            self._line(f"{path}: {seconds:.2f} s -> {', '.join(str(output) for output in outputs.values())}")
+
+    def skipped(self, path: Path) -> None:
+        """A photo's outputs are there already."""
+        self.skips += 1
+        self._advance()
+        if self.as_json:
+            self._json(input=str(path), status="skipped")
+        if self.verbose:
+            self._line(f"{path}: outputs are there already, skipped")
+
+    def failed(self, name: str, reason: str) -> None:
+        """A photo, or a word of the command line, came to nothing."""
+        self.failures += 1
+        self._advance()
+        reason = " ".join(reason.removeprefix(f"{name}: ").split())
+        if self.as_json:
+            self._json(input=name, status="failed", error=reason)
+        self._line(f"{name}: {reason}", error=True)
+
+    def interrupted(self) -> None:
+        """Ctrl-C."""
+        self._line(
+            f"stopped; {self.done} of {self.total} photos were separated, nothing is half-written", error=True
+        )
+
+    def finish(self, found: Found) -> int:
+        """Say the sums, and give the exit code: 0 all fine, 1 some failed, 2 nothing could be done."""
+        seconds = time.perf_counter() - self._started
+        parts = [f"{_count(self.done, 'photo')} separated in {seconds:.1f} s"]
+        if self.skips:
+            parts.append(f"{self.skips} skipped, whose outputs are there already")
+        if found.own_outputs:
+            parts.append(f"{_count(found.own_outputs, 'earlier output')} passed over")
+        if found.others:
+            parts.append(f"{_count(found.others, 'file')} passed over, being no picture")
+        if self.failures:
+            parts.append(f"{self.failures} failed")
+        if not self.quiet and (self.total + self.failures > 1 or len(parts) > 1 or self.verbose):
+            self._line("; ".join(parts))
+        if not self.failures:
+            return 0
+        return 1 if self.done or self.skips else 2
+
+    def _advance(self) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def _line(self, text: str, error: bool = False) -> None:
+        if self.quiet and not error:
+            return
+        text = printable(text)
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(text, err=True)
+
+    def _json(self, **values: Any) -> None:
+        typer.echo(json.dumps(values))
+        sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """Text in which bytes that are no characters, of odd file names, are spelled out: it can be printed."""
+    encoding = sys.stderr.encoding or "utf-8"
+    return (
+        os.fsencode(text)
+        .decode("utf-8", "backslashreplace")
+        .encode(encoding, "backslashreplace")
+        .decode(encoding)
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _make_bar(total: int) -> tuple[Any, Any]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.2f} photos/s")
+
+    bar = Progress(
+        TextColumn("{task.fields[name]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        redirect_stdout=False,
+    )
+    return bar, bar.add_task("separate", total=total, name="")

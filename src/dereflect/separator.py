@@ -1,0 +1,373 @@
+"""Where a person's picture meets a method: the one inference path of the whole package."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dereflect import tiling
+from dereflect._version import __version__
+from dereflect.canvas import Canvas, Source
+from dereflect.catalog import load_method
+from dereflect.devices import available_memory, choose_device, choose_dtype
+from dereflect.errors import InputError
+from dereflect.images import DEFAULT_MAX_PIXELS, Picture, read_any
+from dereflect.images.picture import Array, convert_depth
+from dereflect.methods.contract import Method, Progress
+from dereflect.separation import Separation, TensorSeparation
+
+BEST_SCALES = (1.0, 0.75)
+"""Sizes, relative to the fast one, that ``quality="best"`` averages, each as it is and mirrored."""
+HALF_PRECISION_MEMORY = 0.6
+"""Working memory in a 16-bit format relative to float32: activations halve, buffers for sums do not."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture, read and planned."""
+
+    picture: Picture
+    source: Source
+    layout: tiling.Plan
+    small: Tensor | None  # (3, h, w) what the network sees; None for tiles
+    name: str
+
+
+class Separator:
+    """Separates pictures with one method, on one device.
+
+    Args:
+        method: a ready method, see `dereflect.load` for getting one by name.
+        name: what to call the model in results.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        dtype: ``auto`` (bfloat16 where the device computes in it), ``float32``, ``bfloat16`` or ``float16``.
+        tile: ``auto`` decides by size and memory, ``off`` runs every picture whole, a number cuts tiles of
+            that size.
+        max_size: longest side that the network may see; larger pictures are fitted. Outputs keep the input's
+            size.
+        quality: ``fast``, or ``best``: mirrored and resized copies are separated too and averaged, which
+            takes about three times as long.
+        seed: of random methods. Same input, same seed, same machine: same bytes.
+        max_pixels: larger pictures are refused before they are decoded.
+        memory: bytes that the network may take at work; half of what is free, if not given.
+
+    Raises:
+        InputError: a setting that cannot be followed on this machine.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        name: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        tile: str | int = "auto",
+        max_size: int | None = None,
+        quality: Literal["fast", "best"] = "fast",
+        seed: int = 0,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        memory: int | None = None,
+    ) -> None:
+        if quality not in ("fast", "best"):
+            raise InputError(f"quality '{quality}' is unknown; fast or best")
+        if max_size is not None and max_size < 1:
+            raise InputError(f"max_size {max_size}: give a number of pixels")
+        self.device, self.remark = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.method = method.prepare(self.device, self.dtype)
+        self.name = name or getattr(method, "family", type(method).__name__)
+        self.tile = tile
+        self.max_size = max_size
+        self.quality = quality
+        self.seed = seed
+        self.max_pixels = max_pixels
+        self.memory = memory
+        tiling.plan(
+            1, 1, method.traits, 1 << 30, tile, max_size
+        )  # refuse a bad `tile` now, not at the first picture
+
+    @property
+    def running(self) -> str:
+        """Device and number format, e.g. ``cpu in bfloat16``."""
+        return f"{self.device} in {str(self.dtype).removeprefix('torch.')}"
+
+    @overload
+    def __call__(
+        self,
+        image: Any,
+        *,
+        return_tensors: None = None,
+        strength: float = 1.0,
+        mask: Any = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Separation: ...
+
+    @overload
+    def __call__(
+        self,
+        image: Any,
+        *,
+        return_tensors: Literal["pt"],
+        strength: float = 1.0,
+        mask: Any = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> TensorSeparation: ...
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        return_tensors: str | None = None,
+        strength: float = 1.0,
+        mask: Any = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+    ) -> Separation | TensorSeparation:
+        """Separate one picture.
+
+        Args:
+            image: a path, a file's bytes, a Pillow image, a numpy array or a torch tensor, see
+                `dereflect.images.read_any`.
+            return_tensors: ``"pt"`` for float tensors in [0, 1] instead of a `Separation`.
+            strength: how much of the reflection to take away: 0 leaves the photo as it was, 1 takes all.
+            mask: where to take it away: a grey picture of the same size in any form that `image` may have,
+                white for yes, grey for in part.
+            seed: of random methods, in place of the Separator's own.
+            progress: called with (done, total) within a long separation.
+
+        Raises:
+            InputError: the picture or an argument cannot be used.
+        """
+        if return_tensors not in (None, "pt"):
+            raise InputError(f"return_tensors '{return_tensors}' is unknown; leave it out, or give 'pt'")
+        started = time.perf_counter()
+        job = self._prepare(image)
+        canvas = Canvas(
+            job.source, strength, self._read_mask(mask, job.picture), as_floats=return_tensors == "pt"
+        )
+        with torch.inference_mode():
+            layers = None
+            if job.small is not None:
+                layers = self._separate(job.small[None], self.seed if seed is None else seed, progress)
+            self._paint(job, layers, canvas, seed, progress)
+        if return_tensors == "pt":
+            return TensorSeparation(*canvas.tensors())
+        return self._result(job, canvas, time.perf_counter() - started)
+
+    def stream(self, inputs: Iterable[Any], batch_size: int = 1, **call: Any) -> Iterator[Separation]:
+        """Separate pictures one after the other, in order, holding no more than a batch of them.
+
+        Args:
+            inputs: pictures in any form that a call takes.
+            batch_size: neighbours that the network would see at one size go through it together, up to this
+                many, where the method can. A batch may round differently from single pictures in the last
+                bit.
+            call: `strength`, `mask` and `seed`, as for a single call.
+
+        Raises:
+            InputError: at the first picture that cannot be used.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: give 1 or more")
+        traits = self.method.traits
+        if batch_size == 1 or not traits.batchable or traits.random:
+            for image in inputs:
+                yield self(image, **call)
+            return
+        waiting: list[_Job] = []
+        for image in inputs:
+            job = self._prepare(image)
+            fits = job.small is not None and (not waiting or _shape(waiting[0]) == _shape(job))
+            if waiting and (not fits or len(waiting) == batch_size):
+                yield from self._run_batch(waiting, **call)
+                waiting = []
+            waiting.append(job)
+        if waiting:
+            yield from self._run_batch(waiting, **call)
+
+    def _run_batch(
+        self, jobs: list[_Job], strength: float = 1.0, mask: Any = None, seed: int | None = None
+    ) -> Iterator[Separation]:
+        with torch.inference_mode():
+            started = time.perf_counter()
+            smalls = [job.small for job in jobs if job.small is not None]
+            layers = None
+            if smalls:
+                layers = self._separate(torch.stack(smalls), self.seed if seed is None else seed, None)
+            shared = (time.perf_counter() - started) / len(jobs)
+            for index, job in enumerate(jobs):
+                started = time.perf_counter()
+                canvas = Canvas(job.source, strength, self._read_mask(mask, job.picture))
+                mine = (
+                    None if layers is None else (layers[0][index : index + 1], layers[1][index : index + 1])
+                )
+                self._paint(job, mine, canvas, seed, None)
+                yield self._result(job, canvas, shared + time.perf_counter() - started)
+
+    def _prepare(self, image: Any) -> _Job:
+        name = Path(os.fspath(image)).stem if isinstance(image, (str, os.PathLike)) else "picture"
+        picture = read_any(image, self.max_pixels)
+        source = Source(picture)
+        traits = self.method.traits
+        budget = self.memory or available_memory(self.device) // 2
+        if self.dtype is not torch.float32:
+            budget = int(budget / HALF_PRECISION_MEMORY)
+        layout = tiling.plan(picture.height, picture.width, traits, budget, self.tile, self.max_size)
+        small = None
+        if layout.kind == "whole":
+            small = source.rows(0, picture.height)
+        elif layout.kind == "fitted":
+            small = source.reduced(layout.height, layout.width)
+        return _Job(picture, source, layout, small, name)
+
+    def _paint(
+        self,
+        job: _Job,
+        layers: tiling.Layers | None,
+        canvas: Canvas,
+        seed: int | None,
+        progress: Progress | None,
+    ) -> None:
+        height, width = job.picture.height, job.picture.width
+        if job.small is None or layers is None:
+            own_seed = self.seed if seed is None else seed
+            stripes = tiling.stripes_of_tiles(
+                job.source.rows,
+                height,
+                width,
+                job.layout,
+                lambda tile: self._separate(tile, own_seed, None),
+                progress,
+            )
+        elif job.layout.kind == "whole":
+            stripes = tiling.stripes_of_whole((layers[0][0], layers[1][0]))
+        else:
+            pair = (layers[0][0], layers[1][0])
+            stripes = tiling.stripes_of_fitted(job.small, pair, job.source.rows, height, width)
+        for stripe in stripes:
+            canvas.paint(stripe)
+
+    def _separate(self, batch: Tensor, seed: int, progress: Progress | None) -> tiling.Layers:
+        """Run the method on (B, 3, h, w) of any size; both layers come back on the CPU, clamped to [0, 1]."""
+        if self.quality == "fast":
+            return self._run_method(batch, seed, progress)
+        total_removed, total_reflection = torch.zeros_like(batch), torch.zeros_like(batch)
+        copies = [(scale, mirrored) for scale in BEST_SCALES for mirrored in (False, True)]
+        size = batch.shape[-2:]
+        for scale, mirrored in copies:
+            copy = batch.flip(-1) if mirrored else batch
+            if scale != 1.0:
+                smaller = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+                copy = torch.nn.functional.interpolate(copy, smaller, mode="bicubic", antialias=True).clamp(
+                    0, 1
+                )
+            transmission, reflection = self._run_method(copy, seed, None)
+            for total, layer in ((total_removed, copy - transmission), (total_reflection, reflection)):
+                if scale != 1.0:
+                    layer = torch.nn.functional.interpolate(layer, size, mode="bicubic")
+                total += layer.flip(-1) if mirrored else layer
+        count = len(copies)
+        return (batch - total_removed / count).clamp(0, 1), (total_reflection / count).clamp(0, 1)
+
+    def _run_method(self, batch: Tensor, seed: int, progress: Progress | None) -> tiling.Layers:
+        height, width = batch.shape[-2:]
+        traits = self.method.traits
+        rows, columns = (_padded(side, traits.min_size, traits.size_multiple) for side in (height, width))
+        padded = batch[..., _mirror(height, rows), :][..., _mirror(width, columns)]
+        generator = torch.Generator().manual_seed(seed) if traits.random else None
+        try:
+            layers = self.method(padded.to(self.device), generator=generator, progress=progress)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise InputError(
+                f"{width} x {height} needs more memory than {self.device} has; give a smaller --max-size"
+            ) from error
+        transmission, reflection = (
+            layer[..., :height, :width].to("cpu", torch.float32).clamp(0, 1) for layer in layers
+        )
+        return transmission, reflection
+
+    def _read_mask(self, mask: Any, picture: Picture) -> Array | None:
+        if mask is None:
+            return None
+        drawn = read_any(mask, self.max_pixels)
+        if (drawn.height, drawn.width) != (picture.height, picture.width):
+            raise InputError(
+                f"the mask is {drawn.width} x {drawn.height} and the picture "
+                f"{picture.width} x {picture.height}; they must be the same"
+            )
+        values = convert_depth(drawn.pixels, np.dtype(np.float32))
+        return values if drawn.grey else values.mean(axis=2)
+
+    def _result(self, job: _Job, canvas: Canvas, seconds: float) -> Separation:
+        transmission, reflection = canvas.pixels()
+        pictures = {
+            "blended": job.picture,
+            "transmission": job.picture.with_pixels(transmission),
+            "reflection": job.picture.with_pixels(reflection),
+        }
+        return Separation(
+            pictures=pictures,
+            seconds=seconds,
+            model=self.name,
+            version=__version__,
+            how=str(job.layout),
+            device=self.running,
+            residual=canvas.residual(),
+            name=job.name,
+        )
+
+
+def load(
+    source: str | os.PathLike[str] = "default",
+    *,
+    options: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Separator:
+    """Get a `Separator` for a model.
+
+    Args:
+        source: a name (``dereflect models`` lists them), a model folder, a checkpoint file, or a hub id.
+        options: free settings of the method, as strings.
+        settings: of `Separator`: ``device``, ``dtype``, ``tile``, ``max_size``, ``quality``, ``seed``, ...
+
+    Raises:
+        ModelError: nothing of that name, or weights that cannot be used.
+        InputError: a setting that cannot be followed on this machine.
+    """
+    method, name = load_method(source, options)
+    return Separator(method, name=name, **settings)
+
+
+def separate(image: Any, model: str | os.PathLike[str] = "default", **settings: Any) -> Separation:
+    """Separate one picture: ``load(model, **settings)(image)``. For several, `load` once and call often."""
+    return load(model, **settings)(image)
+
+
+def _shape(job: _Job) -> tuple[int, ...]:
+    return () if job.small is None else tuple(job.small.shape)
+
+
+def _padded(side: int, least: int, multiple: int) -> int:
+    return -(-max(side, least) // multiple) * multiple
+
+
+def _mirror(length: int, wanted: int) -> Tensor:
+    """Indices that continue 0 .. length - 1 by reflection up to `wanted`, back and forth if need be."""
+    if length == 1:
+        return torch.zeros(wanted, dtype=torch.long)
+    period = 2 * (length - 1)
+    index = torch.arange(wanted) % period
+    return torch.minimum(index, period - index)

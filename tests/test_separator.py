@@ -1,0 +1,321 @@
+"""Where a person's picture meets a method: both layers come out at its size, depth and colours."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import dereflect
+from dereflect import images
+from dereflect.errors import InputError, ModelError
+from dereflect.images.colour import colour_space
+from dereflect.methods.contract import Method, Traits
+from dereflect.separator import Separator
+
+SHARE = 0.7771  # no byte times this lies half-way between two levels
+
+
+class Share(Method):
+    """Gives a fixed share of the photo to the transmission and the rest to the reflection."""
+
+    family = "share"
+
+    def __init__(self, share: float = SHARE, **traits) -> None:
+        super().__init__()
+        self.share = share
+        self.traits = Traits(**traits)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
+        assert blended.dtype == torch.float32
+        assert all(side % self.traits.size_multiple == 0 for side in blended.shape[-2:])
+        assert all(side >= self.traits.min_size for side in blended.shape[-2:])
+        self.seen.append(tuple(blended.shape))
+        if progress is not None:
+            progress(1, 1)
+        return self.share * blended, (1 - self.share) * blended
+
+
+class Noise(Method):
+    family = "noise"
+    traits = Traits(random=True)
+
+    def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
+        assert generator is not None
+        noise = 0.1 * torch.rand(blended.shape, generator=generator)
+        return blended - noise, noise
+
+
+def array(height: int = 30, width: int = 40, channels: int = 3, dtype=np.uint8) -> np.ndarray:
+    values = np.random.default_rng(1).integers(
+        0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype
+    )
+    return values[..., 0] if channels == 1 else values
+
+
+def saved(image: Image.Image, name: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=name, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def share() -> Separator:
+    return Separator(Share(), dtype="float32")
+
+
+def test_every_kind_of_input_gives_the_same_layers(share, tmp_path):
+    values = array()
+    image = Image.fromarray(values)
+    (tmp_path / "photo.png").write_bytes(saved(image, "PNG"))
+    tensor = torch.from_numpy(values).permute(2, 0, 1)
+    kinds = [
+        str(tmp_path / "photo.png"),
+        tmp_path / "photo.png",
+        (tmp_path / "photo.png").read_bytes(),
+        image,
+        values,
+        tensor,
+        tensor[None],
+    ]
+    for kind in kinds:
+        transmission, reflection = share(kind).to_numpy()
+        assert np.array_equal(transmission, np.rint(values * SHARE).astype(np.uint8))
+        assert np.array_equal(reflection, np.rint(values * (1 - SHARE)).astype(np.uint8))
+
+
+def test_layers_have_the_input_s_size_and_mode(share):
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        result = share(saved(Image.fromarray(array()).convert(mode), "PNG"))
+        assert (result.transmission.size, result.transmission.mode) == ((40, 30), mode)
+        assert (result.reflection.size, result.reflection.mode) == ((40, 30), mode)
+        assert result.blended.mode == mode
+
+
+def test_alpha_is_carried_over(share):
+    values = array(channels=4)
+    assert np.array_equal(share(values).to_numpy()[0][..., 3], values[..., 3])
+
+
+def test_16_bit_colour_keeps_16_bits(share):
+    values = array(dtype=np.uint16)
+    result = share(images.encode(images.from_array(values), "PNG"))
+    transmission, reflection = result.to_numpy()
+    assert transmission.dtype == np.uint16
+    assert np.abs(transmission.astype(int) - np.rint(values * SHARE).astype(int)).max() <= 1
+    assert len(np.unique(reflection)) > 256
+    assert result.transmission.mode == "RGB"  # Pillow has no 16-bit colour
+
+
+def test_floats_stay_floats(share):
+    values = array().astype(np.float32) / 255
+    transmission, _ = share(values).to_numpy()
+    assert transmission.dtype == np.float32
+    assert np.abs(transmission - SHARE * values).max() < 1e-6
+
+
+def test_tensors_come_back_on_request(share):
+    values = array()
+    layers = share(values, return_tensors="pt")
+    assert layers.transmission.dtype == torch.float32
+    assert layers.transmission.shape == (3, 30, 40)
+    expected = torch.from_numpy(values).permute(2, 0, 1) / 255
+    assert torch.allclose(layers.transmission, SHARE * expected, atol=1e-6)
+    assert torch.allclose(layers.reflection, (1 - SHARE) * expected, atol=1e-6)
+    assert share(array(channels=1), return_tensors="pt").transmission.shape == (1, 30, 40)
+    with pytest.raises(InputError, match="return_tensors"):
+        share(values, return_tensors="np")
+
+
+def test_grey_in_grey_out(share):
+    values = array(channels=1)
+    assert np.array_equal(share(values).to_numpy()[0], np.rint(values * SHARE).astype(np.uint8))
+
+
+@pytest.mark.parametrize("settings", [{}, {"tile": 32}, {"max_size": 20}, {"quality": "best"}])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (33, 47), (1, 5000), (90, 110)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_the_method_leaves_alone_comes_back_to_the_byte(settings, size, channels):
+    separator = Separator(
+        Share(1.0, size_multiple=16, min_size=32, working_size=100), dtype="float32", **settings
+    )
+    values = array(*size, channels)
+    result = separator(values)
+    transmission, reflection = result.to_numpy()
+    assert np.array_equal(transmission, values)
+    assert not reflection.any()
+    assert result.residual < 1e-6
+
+
+def test_colours_of_a_wide_profile_stay(wide_profile):
+    profile = wide_profile
+    values = array()
+    content = saved(Image.fromarray(values), "PNG", icc_profile=profile)
+    same = Separator(Share(1.0), dtype="float32")(content)
+    assert np.array_equal(same.to_numpy()[0], values)  # also the colours that sRGB cannot hold
+    assert same.pictures["transmission"].metadata.icc == profile
+    space = colour_space(profile)
+    # The network saw sRGB: its halving, seen in sRGB, is a halving of the photo seen in sRGB.
+    inside = values // 4 + 96
+    halved = Separator(Share(0.5), dtype="float32")(
+        saved(Image.fromarray(inside), "PNG", icc_profile=profile)
+    )
+    seen = space.to_srgb(halved.to_numpy()[0]).astype(int)
+    assert np.abs(seen - space.to_srgb(inside) * 0.5).max() <= 3
+
+
+def test_orientation_is_applied_before_the_network_sees_the_photo():
+    method = Share()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = saved(Image.fromarray(array(30, 40)), "JPEG", exif=exif.tobytes(), quality=95)
+    result = Separator(method, dtype="float32")(content)
+    assert method.seen == [(1, 3, 40, 30)]
+    assert result.transmission.size == (30, 40)
+
+
+def test_strength_and_mask_limit_the_removal(share):
+    values = array()
+    assert np.array_equal(share(values, strength=0.0).to_numpy()[0], values)
+    assert not share(values, strength=0.0).to_numpy()[1].any()
+    half = share(values, strength=0.5).to_numpy()[0]
+    assert np.abs(half - values * (1 + SHARE) / 2).max() <= 0.5 + 1e-3
+    mask = np.zeros((30, 40), np.uint8)
+    mask[:, 20:] = 255
+    masked = share(values, mask=mask).to_numpy()[0]
+    assert np.array_equal(masked[:, :20], values[:, :20])
+    assert np.array_equal(masked[:, 20:], share(values).to_numpy()[0][:, 20:])
+    with pytest.raises(InputError, match="strength"):
+        share(values, strength=1.5)
+    with pytest.raises(InputError, match="the mask is 5 x 4 and the picture 40 x 30"):
+        share(values, mask=np.zeros((4, 5), np.uint8))
+
+
+def test_random_methods_repeat_with_their_seed():
+    separator = Separator(Noise(), dtype="float32", seed=3)
+    values = array()
+    first = separator(values).to_numpy()[1]
+    assert np.array_equal(first, separator(values).to_numpy()[1])
+    assert np.array_equal(first, separator(values, seed=3).to_numpy()[1])
+    assert not np.array_equal(first, separator(values, seed=4).to_numpy()[1])
+
+
+def test_the_plan_is_told_and_followed():
+    method = Share(working_size=64, size_multiple=8)
+    result = Separator(method, dtype="float32")(array(100, 200))
+    assert result.how == "fitted at 64 x 32"
+    assert method.seen == [(1, 3, 32, 64)]
+    assert result.transmission.size == (200, 100)
+    method.seen.clear()
+    assert Separator(method, dtype="float32", tile=64)(array(100, 200)).how == "tiles of 64 x 64"
+    assert set(method.seen) == {(1, 3, 64, 64)}
+    assert Separator(method, dtype="float32", tile="off")(array(100, 200)).how == "whole"
+    assert Separator(Share(bytes_per_pixel=1000), dtype="float32", memory=1_000_000)(array(100, 200)).how == (
+        "fitted at 45 x 22"
+    )
+
+
+def test_best_runs_mirrored_and_reduced_copies():
+    method = Share()
+    Separator(method, dtype="float32", quality="best")(array(40, 80))
+    assert method.seen == [(1, 3, 40, 80)] * 2 + [(1, 3, 30, 60)] * 2
+
+
+def test_stream_keeps_the_order_and_batches_equal_sizes():
+    method = Share()
+    separator = Separator(method, dtype="float32")
+    pictures = [array(10, 12), array(10, 12), array(8, 8), array(10, 12), array(10, 12), array(10, 12)]
+    results = list(separator.stream(iter(pictures), batch_size=2))
+    assert method.seen == [(2, 3, 10, 12), (1, 3, 8, 8), (2, 3, 10, 12), (1, 3, 10, 12)]
+    for result, values in zip(results, pictures, strict=True):
+        assert np.array_equal(result.to_numpy()[0], np.rint(values * SHARE).astype(np.uint8))
+
+
+def test_stream_of_a_method_that_cannot_batch_runs_one_by_one():
+    method = Share(batchable=False)
+    assert len(list(Separator(method, dtype="float32").stream([array(), array()], batch_size=4))) == 2
+    assert {shape[0] for shape in method.seen} == {1}
+
+
+def test_save_writes_both_layers_once(share, tmp_path):
+    (tmp_path / "window.jpg").write_bytes(saved(Image.fromarray(array()), "JPEG"))
+    result = share(tmp_path / "window.jpg")
+    paths = result.save(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "window_reflection.jpg",
+        "window_transmission.jpg",
+    ]
+    assert Image.open(paths["transmission"]).size == (40, 30)
+    before = paths["transmission"].read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        result.save(tmp_path / "out")
+    result.save(tmp_path / "out", overwrite=True)
+    assert paths["transmission"].read_bytes() == before
+    named = result.save(tmp_path / "png", layers="reflection", format="png", side_by_side=True)
+    assert [path.name for path in named.values()] == ["window_reflection.png", "window_side_by_side.png"]
+    assert Image.open(named["side_by_side"]).size == (120, 30)
+    assert result.side_by_side().size == (120, 30)
+
+
+def test_residual_is_the_mean_difference_between_the_photo_and_the_sum_of_the_layers():
+    class Loses(Share):
+        def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
+            return blended - 0.1 * blended, torch.zeros_like(blended)
+
+    values = array()
+    assert Separator(Loses(), dtype="float32")(values).residual == pytest.approx(
+        values.mean() / 255 * 0.1, rel=1e-4
+    )
+
+
+def test_settings_that_cannot_be_followed_are_refused():
+    for settings, words in (
+        ({"device": "tpu"}, "device 'tpu' is unknown"),
+        ({"dtype": "int8"}, "dtype 'int8' is unknown"),
+        ({"device": "cpu", "dtype": "float16"}, "has no arithmetic"),
+        ({"tile": "big"}, "auto, off, or a number"),
+        ({"quality": "good"}, "fast or best"),
+        ({"max_size": 0}, "number of pixels"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Separator(Share(), **settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="device cuda cannot be used"):
+        Separator(Share(), device="cuda")
+
+
+def test_running_out_of_memory_says_what_to_do():
+    class Greedy(Share):
+        def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    with pytest.raises(InputError, match="--max-size"):
+        Separator(Greedy())(array())
+
+
+def test_load_takes_a_folder_and_names_the_nearest_of_unknown_models(model_folder):
+    separator = dereflect.load(model_folder, device="cpu", dtype="float32")
+    assert separator.name == "tiny"
+    result = separator(array(70, 90))
+    assert result.transmission.size == (90, 70)
+    assert result.version == dereflect.__version__
+    with pytest.raises(ModelError, match="did you mean default"):
+        dereflect.load("defualt")
+
+
+def test_same_input_same_bytes(model_folder):
+    values = array(70, 90)
+    first, second = (dereflect.load(model_folder, device="cpu")(values).to_numpy() for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_separate_is_load_and_call(model_folder, tmp_path: Path):
+    result = dereflect.separate(array(), model=model_folder, device="cpu")
+    assert isinstance(result, dereflect.Separation)
