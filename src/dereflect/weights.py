@@ -74,18 +74,21 @@ def _is_pickle(path: Path) -> bool:
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, to a temporary name first, so that no half-written file is ever seen."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     temporary = path.with_name(path.name + ".part")
-    seen: dict[int, str] = {}
+    seen: set[int] = set()
     tensors = {}
-    for key, tensor in state.items():  # tensors that share storage are stored once each
-        tensors[key] = (
-            tensor.detach().cpu().clone() if tensor.data_ptr() in seen else tensor.detach().cpu().contiguous()
-        )
-        seen[tensor.data_ptr()] = key
-    save_file(tensors, temporary, metadata=dict(metadata or {}) | {"format": "pt"})
-    temporary.replace(path)
+    for key, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        # The format stores no sharing: a second name of the same memory is written out as a copy of its own.
+        tensors[key] = plain.clone() if tensor.data_ptr() in seen else plain
+        seen.add(tensor.data_ptr())
+    try:
+        temporary.write_bytes(save(tensors, metadata=dict(metadata or {}) | {"format": "pt"}))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:

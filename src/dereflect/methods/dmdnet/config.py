@@ -1,0 +1,97 @@
+"""Settings of the DMDNet network, its ablation switches included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from dereflect.errors import ModelError
+
+Scan = Literal["regional", "global", "raster"]
+
+CHOICES = {
+    "transmission_scan": ("regional", "global", "raster"),
+    "reflection_scan": ("regional", "global", "raster"),
+    "state_space": ("depth", "original"),
+    "routing": ("sample", "batch"),
+    "ordering": ("hard", "learned"),
+}
+
+
+@dataclass(frozen=True)
+class DMDNetConfig:
+    """Shape of the network and switches of the paper's ablations; the defaults are the published network."""
+
+    dims: tuple[int, int, int, int, int] = (48, 96, 192, 384, 768)
+    """Channels of the levels 1 (full size) to 5."""
+    decoder_blocks: tuple[int, int, int, int, int] = (1, 2, 2, 4, 4)
+    """Depth-memory blocks of the decoder at the levels 1 to 5."""
+    mugi_blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    """MuGI blocks of the decoder at the levels 1 to 4."""
+    last_mugi_blocks: int = 1
+    experts: int = 4
+    top_k: int = 2
+    states: int = 16
+    """State variables of each channel of the selective scan."""
+    transmission_scan: Scan = "regional"
+    """Order in which the transmission stream is scanned."""
+    reflection_scan: Scan = "global"
+    """Order in which the reflection stream is scanned."""
+    state_space: Literal["depth", "original"] = "depth"
+    """Whether the scan's B and C are mixed with those of the depth map, or are the image's alone."""
+    position_code: bool = True
+    """Whether the sinusoidal position code is added before the scan."""
+    memory: bool = True
+    """Whether the memory expert modules act (without them their weights and banks stay, unused)."""
+    routing: Literal["sample", "batch"] = "sample"
+    """Experts for batches: each picture's own or, as the original, only those that every picture chose."""
+    ordering: Literal["hard", "learned"] = "hard"
+    """"learned" scales what is scanned by a straight-through one, so that the proximity fusion that orders
+    the scans and the gate's selection layer receive gradients. The forward pass is the same."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], source: str = "config") -> DMDNetConfig:
+        """Build from parsed JSON or YAML, checking names and values.
+
+        Raises:
+            ModelError: an unknown key or a value that is not offered; names both.
+        """
+        known = {field.name for field in fields(cls)}
+        for key, value in values.items():
+            if key not in known:
+                raise ModelError(
+                    f"{source}: unknown DMDNet setting '{key}'; one of {', '.join(sorted(known))}"
+                )
+            if key in CHOICES and value not in CHOICES[key]:
+                raise ModelError(f"{source}: {key} '{value}' is unknown; one of {', '.join(CHOICES[key])}")
+        made: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        config = cls(**made)
+        config.check(source)
+        return config
+
+    def check(self, source: str = "config") -> None:
+        """Refuse sizes that cannot be built.
+
+        Raises:
+            ModelError: a tuple of the wrong length or a number out of range.
+        """
+        for name, length in (("dims", 5), ("decoder_blocks", 5), ("mugi_blocks", 4)):
+            value = getattr(self, name)
+            if len(value) != length or min(value) < 1:
+                raise ModelError(f"{source}: {name} needs {length} numbers above 0, not {list(value)}")
+        if not 1 <= self.top_k <= self.experts:
+            raise ModelError(f"{source}: top_k {self.top_k} must lie between 1 and experts {self.experts}")
+
+
+def bank_channels(config: DMDNetConfig) -> dict[str, int]:
+    """Memory banks of a network by name, with their channel counts, in the order of the published files."""
+    banks = {
+        f"memory_level{level}_{stream}": config.dims[level - 1] for level in range(1, 6) for stream in "TR"
+    }
+    slots = ("T1", "T2", "R1", "R2")
+    return banks | {
+        f"memory_DS{level}_{slot}": config.dims[level - 1] for level in (3, 4, 5) for slot in slots
+    }

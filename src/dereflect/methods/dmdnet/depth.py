@@ -1,0 +1,219 @@
+"""The depth network of DMDNet: MiDaS v3.1 "dpt_next_vit_large_384", a DPT decoder on a Next-ViT-L backbone.
+
+"Vision Transformers for Dense Prediction" (arXiv 2103.13413) and "MiDaS v3.1" (arXiv 2307.14460). It serves
+DMDNet with the raw picture in [0, 1], neither normalised nor resized, and is usable by itself. What never
+influences the result (the backbone's classification end, the first residual unit of the coarsest fusion) is
+not built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dereflect.errors import ModelError
+from dereflect.methods.dmdnet.network import DepthFeatures, pad_to_multiple
+from dereflect.methods.dmdnet.next_vit import NextViT
+from dereflect.weights import check_keys, download, read_checkpoint
+
+FILE_NAME = "dpt_next_vit_large_384.pt"
+URL = f"https://github.com/isl-org/MiDaS/releases/download/v3_1/{FILE_NAME}"
+
+UNUSED_SHAPES: dict[str, tuple[int, ...]] = {
+    "pretrained.model.norm.weight": (1024,),
+    "pretrained.model.norm.bias": (1024,),
+    "pretrained.model.norm.running_mean": (1024,),
+    "pretrained.model.norm.running_var": (1024,),
+    "pretrained.model.norm.num_batches_tracked": (),
+    "pretrained.model.proj_head.0.weight": (1000, 1024),
+    "pretrained.model.proj_head.0.bias": (1000,),
+    "scratch.refinenet4.resConfUnit1.conv1.weight": (256, 256, 3, 3),
+    "scratch.refinenet4.resConfUnit1.conv1.bias": (256,),
+    "scratch.refinenet4.resConfUnit1.conv2.weight": (256, 256, 3, 3),
+    "scratch.refinenet4.resConfUnit1.conv2.bias": (256,),
+}
+"""Entries of the official file that play no part in the result."""
+
+
+class ResidualUnit(nn.Module):
+    """ReLU, convolution, ReLU, convolution, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class FusionBlock(nn.Module):
+    """Joins a finer feature map to what came from the coarser one, and enlarges."""
+
+    def __init__(self, channels: int, coarsest: bool = False) -> None:
+        super().__init__()
+        if not coarsest:
+            self.resConfUnit1 = ResidualUnit(channels)
+        self.resConfUnit2 = ResidualUnit(channels)
+        self.out_conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, finer: Tensor, coarser: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Feature maps (B, C, H, W) to (B, C, *size)."""
+        x = finer if coarser is None else coarser + self.resConfUnit1(finer)
+        # The 1x1 convolution commutes with the enlargement and is cheaper before it.
+        x = self.out_conv(self.resConfUnit2(x))
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+@dataclass(frozen=True)
+class DepthResult:
+    """All that the depth network gives."""
+
+    layers: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Backbone features: 96, 256, 512, 1024 channels at strides 4, 8, 16, 32."""
+    narrowed: tuple[Tensor, Tensor, Tensor, Tensor]
+    """The same at 256 channels (``layer*_rn``)."""
+    paths: tuple[Tensor, Tensor, Tensor]
+    """Decoder features (``path_1`` to ``path_3``)."""
+    proximity: Tensor
+    """(B, 1, H, W): inverse depth, not below zero, of no fixed range."""
+
+
+class Scratch(nn.Module):
+    """DPT decoder of width 256; named as in the published weights."""
+
+    def __init__(self, channels: int = 256) -> None:
+        super().__init__()
+        for i, width in enumerate((96, 256, 512, 1024), start=1):
+            self.add_module(f"layer{i}_rn", nn.Conv2d(width, channels, 3, padding=1, bias=False))
+            self.add_module(f"refinenet{i}", FusionBlock(channels, coarsest=i == 4))
+        # Positions 1, 3 and 5 are an enlargement and two ReLUs, written out in `forward`.
+        self.output_conv = nn.ModuleDict(
+            {
+                "0": nn.Conv2d(channels, channels // 2, 3, padding=1),
+                "2": nn.Conv2d(channels // 2, 32, 3, padding=1),
+                "4": nn.Conv2d(32, 1, 1),
+            }
+        )
+
+    def forward(self, layers: list[Tensor]) -> DepthResult:
+        """Backbone features to everything."""
+        narrowed = [self.get_submodule(f"layer{i}_rn")(x) for i, x in enumerate(layers, start=1)]
+        path, paths = None, []
+        for i in (4, 3, 2, 1):
+            height, width = narrowed[i - 1].shape[-2:]
+            size = tuple(narrowed[i - 2].shape[-2:]) if i > 1 else (2 * height, 2 * width)
+            path = self.get_submodule(f"refinenet{i}")(narrowed[i - 1], path, size)
+            paths.append(path)
+        x = F.interpolate(self.output_conv["0"](path), scale_factor=2, mode="bilinear", align_corners=True)
+        x = F.relu(self.output_conv["4"](F.relu(self.output_conv["2"](x))))
+        first, second, third, fourth = layers
+        return DepthResult(
+            (first, second, third, fourth),
+            (narrowed[0], narrowed[1], narrowed[2], narrowed[3]),
+            (paths[3], paths[2], paths[1]),
+            x,
+        )
+
+
+class Backbone(nn.Module):
+    """Holder that gives the backbone its published name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = NextViT()
+
+
+class DepthNetwork(nn.Module):
+    """Inverse depth of a picture. Always in eval mode, as its batch norms must never adapt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretrained = Backbone()
+        self.scratch = Scratch()
+        self.eval()
+
+    def train(self, mode: bool = True) -> DepthNetwork:
+        """Stay in eval mode whatever is asked."""
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> DepthResult:
+        """Estimate.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1], of any size from 17; padded by reflection to multiples of 32.
+        """
+        return self.scratch(self.pretrained.model(pad_to_multiple(image)))
+
+    def features(self, image: Tensor) -> DepthFeatures:
+        """What DMDNet takes, without gradient tracking."""
+        with torch.no_grad():
+            result = self(image)
+        return DepthFeatures(result.layers[:3], result.proximity)
+
+
+def read_depth_state(path: Path) -> dict[str, Tensor]:
+    """Read the official file: a flat state dict, or one under "model" or "state_dict".
+
+    Raises:
+        ModelError: the file is of another network; says which was wanted.
+        InputError: it cannot be read.
+    """
+    content: Mapping[str, Any] = read_checkpoint(path)
+    for wrapper in ("model", "state_dict"):
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if "pretrained.model.stem.0.conv.weight" not in content or "scratch.layer1_rn.weight" not in content:
+        raise ModelError(
+            f"{path}: not the depth network that DMDNet needs; "
+            f"give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})"
+        )
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def load_depth_network(path: Path) -> DepthNetwork:
+    """The depth network with the weights of the official file, whose keys must fit exactly.
+
+    Raises:
+        ModelError: the weights do not fit.
+        InputError: the file cannot be read.
+    """
+    state = read_depth_state(path)
+    with torch.device("meta"):
+        network = DepthNetwork()
+    expected = dict(network.state_dict())
+    for key, shape in UNUSED_SHAPES.items():
+        expected[key] = torch.empty(shape, device="meta")
+    check_keys(expected, state, str(path))
+    used = {key: state[key] for key in network.state_dict()}
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in used.items()},
+        assign=True,
+    )
+    return network.requires_grad_(False)
+
+
+def download_depth_weights(sha256: str, progress: bool = True) -> Path:
+    """Fetch the official file from the MiDaS release into the cache; only on the user's word.
+
+    Args:
+        sha256: checksum that the file must have, as 64 hexadecimal digits. The release states none, so it is
+            the user's to give.
+
+    Raises:
+        ModelError: no checksum, a failed download, or a file that does not match.
+    """
+    if len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef"):
+        raise ModelError(
+            f"depth=download needs the file's checksum as depth_sha256=HEX (64 digits), not '{sha256}'; "
+            f"or fetch {URL} yourself and give depth=PATH"
+        )
+    return download(URL, f"sha256:{sha256.lower()}", FILE_NAME, progress)

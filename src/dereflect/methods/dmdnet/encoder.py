@@ -1,0 +1,43 @@
+"""Encoding branch: both streams start from one stem and drift apart through mutually gated blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dereflect.nn.mugi import MuGIBlock, Twice
+
+Pair = tuple[Tensor, Tensor]
+
+
+class EncodingBranch(nn.Module):
+    """Five levels of feature pairs; each level is taken before the MuGI blocks that work at its size.
+
+    Args:
+        dims: channels of the five levels.
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = Twice(nn.Conv2d(3, dims[0], 3, padding=1))
+        for level in range(1, 5):
+            narrow, wide = dims[level - 1], dims[level]
+            blocks = [
+                MuGIBlock(narrow),
+                MuGIBlock(narrow),
+                Twice(nn.AvgPool2d(2)),
+                Twice(nn.Conv2d(narrow, wide, 1)),
+            ]
+            self.add_module(f"block{level}", nn.ModuleList(blocks))
+
+    def forward(self, image: Tensor) -> list[Pair]:
+        """(B, 3, H, W) to five pairs of (B, C_l, H / 2^(l-1), W / 2^(l-1))."""
+        features = self.stem.seq(image)
+        levels = [(features, features)]
+        for level in range(1, 5):
+            pair = levels[-1]
+            for layer in self.get_submodule(f"block{level}").children():
+                pair = layer(*pair)
+            levels.append(pair)
+        return levels

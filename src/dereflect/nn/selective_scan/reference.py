@@ -1,0 +1,85 @@
+"""The selective scan as its formula reads: one step at a time, any float type, differentiable by autograd.
+
+"Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (arXiv 2312.00752), section 3. For channel
+c and state n, with h starting at zero and delta' = softplus(delta + bias):
+
+    h[n] <- exp(delta' A[c, n]) h[n] + delta' B[n] u        y = sum over n of C[n] h[n] + D[c] u
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+STEPS_AT_ONCE = 256  # steps whose factors are prepared together; bounds the memory, not the mathematics
+
+
+def selective_scan_reference(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    order: Tensor | None = None,
+) -> Tensor:
+    """Plain selective scan; see `dereflect.nn.selective_scan.selective_scan` for arguments and shapes."""
+    if order is not None:
+        return _ordered(u, delta, A, B, C, D, delta_bias, delta_softplus, order)
+    batch, channels, length = u.shape
+    groups = B.shape[1]
+    if delta_bias is not None:
+        delta = delta + delta_bias[:, None]
+    if delta_softplus:
+        delta = F.softplus(delta)
+    state = u.new_zeros(batch, channels, A.shape[1])
+    outputs = []
+    for start in range(0, length, STEPS_AT_ONCE):
+        part = slice(start, min(start + STEPS_AT_ONCE, length))
+        step = delta[..., part].permute(2, 0, 1)[..., None]  # (T, B, D, 1)
+        decay = torch.exp(step * A)  # (T, B, D, N)
+        drive = (
+            step * u[..., part].permute(2, 0, 1)[..., None] * _per_channel(B[..., part], channels // groups)
+        )
+        states = []
+        for t in range(decay.shape[0]):
+            state = torch.addcmul(drive[t], decay[t], state)
+            states.append(state)
+        readout = _per_channel(C[..., part], channels // groups)
+        outputs.append((torch.stack(states) * readout).sum(-1).permute(1, 2, 0))
+    y = torch.cat(outputs, dim=-1)
+    return y if D is None else y + D[:, None] * u
+
+
+def _per_channel(grouped: Tensor, repeats: int) -> Tensor:
+    """(B, G, N, T) to (T, B, G * repeats, N)."""
+    return grouped.permute(3, 0, 1, 2).repeat_interleave(repeats, dim=2)
+
+
+def _ordered(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    order: Tensor,
+) -> Tensor:
+    """Gather along the order and its reverse, scan both, scatter back and add."""
+    batch, channels, length = u.shape
+    both = torch.stack([order, order.flip(-1)], dim=1)  # (B, 2, L)
+    index = both[:, :, None]
+
+    def gather(values: Tensor) -> Tensor:  # (B, 2, X, L) along the orders
+        return values.gather(-1, index.expand(-1, -1, values.shape[2], -1))
+
+    sequence = gather(u[:, None].expand(-1, 2, -1, -1)).reshape(batch, 2 * channels, length)
+    step = gather(delta).reshape(batch, 2 * channels, length)
+    y = selective_scan_reference(sequence, step, A, gather(B), gather(C), D, delta_bias, delta_softplus)
+    y = y.reshape(batch, 2, channels, length)
+    return torch.zeros_like(y).scatter(-1, index.expand(-1, -1, channels, -1), y).sum(1)
