@@ -153,6 +153,14 @@ class DataSet:
     cut_to_common: bool = False
     """Pictures of a pair differ in size by a few pixels, and are to be cut to their common top left part."""
 
+    def first(self, count: int) -> DataSet:
+        """The first pictures only, with a note that says so."""
+        if count >= len(self.pairs):
+            return self
+        return replace(
+            self, pairs=self.pairs[:count], notes=[*self.notes, f"only the first {count} pictures"]
+        )
+
 
 def recognise(folder: Path) -> Layout | None:
     """The data set that a folder's name stands for, if any."""

@@ -53,7 +53,12 @@ def _gauges(device: str) -> tuple[Gauge, Gauge]:
             return torch.cuda.max_memory_allocated()
 
         return level, peak
-    return _reset_resident_peak, lambda: _status_bytes("VmHWM")
+    return _reset_resident_peak, peak_resident
+
+
+def peak_resident() -> int | None:
+    """Most memory that this process has had since it began or since a measurement began; None if not seen."""
+    return _status_bytes("VmHWM")
 
 
 def _reset_resident_peak() -> int | None:

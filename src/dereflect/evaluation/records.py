@@ -33,6 +33,8 @@ class Record:
     """Layer name to column name to number; a layer without ground truth is not there."""
     pictures: dict[str, str] = field(default_factory=dict)
     """Preview files, relative to the report's folder, by role (``input``, ``transmission``, ...)."""
+    device: str = ""
+    """Where the model ran and in what; empty for the untouched input."""
     seconds: float | None = None
     peak_bytes: int | None = None
 

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dereflect._version import __version__
 from dereflect.data.layouts import DataSet
@@ -19,6 +19,9 @@ from dereflect.evaluation.records import Record, encode
 from dereflect.evaluation.summary import prices, summarise
 from dereflect.evaluation.tables import price_table, result_tables, to_csv, to_latex, to_markdown
 
+if TYPE_CHECKING:
+    from dereflect.evaluation.ablation import Ablation
+
 
 def write_report(
     folder: Path,
@@ -26,18 +29,24 @@ def write_report(
     data: Sequence[DataSet],
     protocol: Protocol,
     absent: dict[str, str],
-    device: str = "cpu",
+    ablation: Ablation | None = None,
 ) -> list[Path]:
     """Write all files of a report into `folder`, replacing those of an earlier one.
 
     Args:
         absent: titles of columns that could not be measured, and why.
+        ablation: what the models are variants of, for a table in the paper's shape.
 
     Returns:
         The files written, the page first.
     """
     rows = summarise(records, protocol)
     tables = result_tables(rows, protocol)
+    if ablation is not None:
+        from dereflect.evaluation.ablation import ablation_table
+
+        tables = [ablation_table(ablation, rows, protocol), *tables]
+    device = ", ".join(dict.fromkeys(record.device for record in records if record.device))
     cost = price_table(prices(records), device)
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     machine = f"{device}, {os.cpu_count()} cores, {system}"

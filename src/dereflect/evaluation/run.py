@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +65,8 @@ class Untouched:
 class Job:
     """What to run and where to keep it."""
 
-    systems: Sequence[System]
+    systems: Iterable[System]
+    """Taken one after the other, so a generator holds no more than one model in memory."""
     data: Sequence[DataSet]
     protocol: Preset
     folder: Path
@@ -88,6 +90,9 @@ def run(job: Job, progress: Callable[[int, int, str], None] | None = None) -> li
 
     Records of an earlier run into the same folder are used again where nothing they depend on has changed.
 
+    Args:
+        progress: called as ``progress(done, pictures of this system, what comes next)``.
+
     Returns:
         One record for each model and picture, in the order of `job`.
 
@@ -99,12 +104,12 @@ def run(job: Job, progress: Callable[[int, int, str], None] | None = None) -> li
     known = read_records(store)
     tasks = [(data, pair) for data in job.data for pair in data.pairs]
     digests = {(data.name, pair.name): _digest(pair) for data, pair in tasks}
-    systems = [Untouched(), *job.systems]
-    total, done = len(tasks) * len(systems), 0
     pending: list[Record | Future[Record]] = []
     with ThreadPoolExecutor(max(1, job.workers)) as pool:
-        for system in systems:
-            for data, pair in tasks:
+        for system in chain([Untouched()], job.systems):
+            for done, (data, pair) in enumerate(tasks):
+                if progress is not None:
+                    progress(done, len(tasks), f"{system.name}: {data.name} {pair.name}")
                 key = _key(job, system, data, digests[data.name, pair.name])
                 record = known.get(key)
                 if record is not None and all(
@@ -113,9 +118,6 @@ def run(job: Job, progress: Callable[[int, int, str], None] | None = None) -> li
                     pending.append(record)
                 else:
                     pending.append(_one(job, system, data, pair, key, pool))
-                done += 1
-                if progress is not None:
-                    progress(done, total, f"{system.name}: {data.name} {pair.name}")
         return [item if isinstance(item, Record) else item.result() for item in pending]
 
 
@@ -146,6 +148,7 @@ def _one(
             height=height,
             layers=measured,
             pictures=_previews(job.folder, system.name, data.name, pair.name, loaded, layers),
+            device="" if own else system.device,
             seconds=None if own else cost.seconds,
             peak_bytes=None if own or job.workers > 1 else cost.peak_bytes,
         )

@@ -52,9 +52,9 @@ def result_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
 
 
 def _line(row: Row, columns: Sequence[Column], group: Sequence[Row]) -> Line:
-    cells = [_with_interval(row.means.get(column.name), column) for column in columns]
+    cells = [with_interval(row.means.get(column.name), column) for column in columns]
     gain = row.gains.get(columns[0].name)
-    cells += [_with_interval(gain, columns[0], sign=True) if gain else "", f"{row.wins} of {row.pictures}"]
+    cells += [with_interval(gain, columns[0], sign=True) if gain else "", f"{row.wins} of {row.pictures}"]
     best = tuple(index for index, column in enumerate(columns) if _is_best(row, column, group))
     return Line(row.model, cells, best=best)
 
@@ -69,7 +69,8 @@ def _is_best(row: Row, column: Column, group: Sequence[Row]) -> bool:
     )
 
 
-def _with_interval(value: Mean | None, column: Column, sign: bool = False) -> str:
+def with_interval(value: Mean | None, column: Column, sign: bool = False) -> str:
+    """A mean as text, with its interval where there is one; "absent" where there is no number."""
     if value is None or math.isnan(value.mean):
         return "absent"
     text = _plain(value.mean, column, sign)

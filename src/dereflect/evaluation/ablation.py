@@ -1,0 +1,110 @@
+"""Ablations from one file: variants of a method by its documented switches, measured in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dereflect.errors import InputError
+from dereflect.evaluation.protocol import Protocol
+from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
+from dereflect.evaluation.summary import Row
+from dereflect.evaluation.systems import Model
+from dereflect.evaluation.tables import Line, Table, with_interval
+from dereflect.separator import load
+from dereflect.training.recipe import first_fault
+
+
+class Variant(BaseModel):
+    """One row: what the paper calls it, and how to get it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    shows: dict[str, str] = Field(default_factory=dict, description="cells of the paper's switch columns")
+    model: str | None = Field(None, description="its own weights, where the variant was trained apart")
+    options: dict[str, str] = Field(default_factory=dict, description="settings of the method")
+
+
+class Ablation(BaseModel):
+    """A whole ablation file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    source: str = Field("", description="paper and table that this follows")
+    model: str | None = Field(None, description="weights that variants without their own share")
+    switches: list[str] = Field(default_factory=list, description="heads of the switch columns, in order")
+    variants: list[Variant] = Field(min_length=1)
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Read and check an ablation file.
+
+    Raises:
+        InputError: not readable, an unknown key, a variant without a model, or two of one name.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        ablation = Ablation.model_validate(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_fault(error)}") from error
+    names = [variant.name for variant in ablation.variants]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: two variants are called '{name}'")
+    for variant in ablation.variants:
+        unknown = set(variant.shows) - set(ablation.switches)
+        if unknown:
+            raise InputError(f"{path}: '{variant.name}' shows '{sorted(unknown)[0]}', which is no switch")
+    return ablation
+
+
+def load_variants(
+    ablation: Ablation, model: str | None, options: Mapping[str, str], settings: Mapping[str, Any]
+) -> Iterator[Model]:
+    """Load the variants one after the other.
+
+    Args:
+        model: weights given by the user; they take the place of the file's shared ones.
+        options: given by the user; a variant's own switches win.
+
+    Raises:
+        InputError: neither the file nor the user says which weights a variant uses.
+    """
+    for variant in ablation.variants:
+        source = variant.model or model or ablation.model
+        if source is None:
+            raise InputError(f"ablation variant '{variant.name}' names no model; give --model")
+        mine = {**options, **variant.options}
+        yield Model(load(source, options=mine, **settings), variant.name, {**settings, **mine})
+
+
+def ablation_table(
+    ablation: Ablation, rows: Sequence[Row], protocol: Protocol, layer: str = TRANSMISSION
+) -> Table:
+    """The paper's shape: switch columns, then each data set's numbers side by side."""
+    sets = list(dict.fromkeys(row.data for row in rows if row.layer == layer))
+    columns = [c for c in protocol.columns if any(c.name in r.means for r in rows if r.layer == layer)]
+    header = [
+        "variant",
+        *ablation.switches,
+        *(f"{data} {column.title}" for data in sets for column in columns),
+    ]
+    shown = {variant.name: variant.shows for variant in ablation.variants}
+    lines = []
+    for name in [UNTOUCHED, *shown]:
+        found = {row.data: row for row in rows if row.model == name and row.layer == layer}
+        cells = [shown.get(name, {}).get(switch, "") for switch in ablation.switches]
+        for data in sets:
+            cells += [with_interval(found[data].means.get(column.name), column) for column in columns]
+        lines.append(Line(name, cells))
+    return Table(f"{ablation.title} ({layer})", header, lines)

@@ -1,0 +1,174 @@
+"""How fast a model separates photos of several sizes here, and how much of the machine it uses.
+
+Every measurement runs in a process of its own, so that its peak memory is its own and it can be stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dereflect.errors import DereflectError
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One model at one size."""
+
+    model: str
+    megapixels: float
+    seconds: float | None = None
+    """Fastest of the timed separations: from picture in memory to layers in memory."""
+    peak_bytes: int | None = None
+    """Most memory of the whole process, weights and libraries included; None where it cannot be seen."""
+    operations: int | None = None
+    """Floating-point operations of convolutions and matrix products."""
+    share: float | None = None
+    """Of the rate that one large convolution reaches here in the same number format."""
+    how: str = ""
+    """Device, number format, and whole, fitted or tiled."""
+    reason: str = ""
+    """Why there are no numbers."""
+
+
+def measure_apart(
+    model: str, megapixels: float, options: Mapping[str, str], settings: Mapping[str, Any], limit: float
+) -> Speed:
+    """Measure in a child process; where that fails or takes longer than `limit`, the reason comes back."""
+    request = json.dumps([model, megapixels, dict(options), dict(settings)])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "dereflect.evaluation.speed"],
+            input=request,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Speed(model, megapixels, reason=f"took longer than {limit:.0f} s")
+    try:
+        return Speed(**json.loads(done.stdout.splitlines()[-1]))
+    except (json.JSONDecodeError, IndexError, TypeError):
+        last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        reason = "ran out of memory" if done.returncode in (-9, 137) else last
+        return Speed(model, megapixels, reason=reason)
+
+
+def measure(
+    model: str, megapixels: float, options: Mapping[str, str], settings: Mapping[str, Any], enough: float = 10
+) -> Speed:
+    """Measure in this process.
+
+    Args:
+        enough: once this many seconds of timed runs are done, or three runs, no more are made.
+    """
+    import numpy as np
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from dereflect.evaluation.cost import measured_cost, peak_resident
+    from dereflect.separator import load
+
+    separator = load(model, options=options, **settings)
+    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    width = round(1.5 * height)
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 32 + 1, width // 32 + 1, 3), dtype=np.uint8)
+    photo = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    counter = FlopCounterMode(display=False)
+    start = time.perf_counter()
+    with counter:
+        result = separator(photo)
+    times = [time.perf_counter() - start]  # counts only where it takes so long that counting is nothing
+    if times[0] < enough:
+        times = []
+        while sum(times) < enough and len(times) < 3:
+            start = time.perf_counter()
+            separator(photo)
+            times.append(time.perf_counter() - start)
+    if separator.device.type == "cuda":
+        with measured_cost("cuda") as cost:
+            separator(photo)
+        peak = cost.peak_bytes
+    else:
+        peak = peak_resident()
+    operations = int(counter.get_total_flops())
+    with torch.inference_mode():
+        rate = convolution_rate(separator.device, separator.dtype)
+    return Speed(
+        model=model,
+        megapixels=megapixels,
+        seconds=min(times),
+        peak_bytes=peak,
+        operations=operations,
+        share=operations / min(times) / rate,
+        how=f"{separator.running}, {result.how}",
+    )
+
+
+def convolution_rate(device: Any, dtype: Any) -> float:
+    """The ceiling: operations a second of one 3x3 convolution, 256 to 256 channels at 128x128."""
+    import torch
+    from torch import nn
+
+    layer = nn.Conv2d(256, 256, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)
+    x = torch.rand(1, 256, 128, 128).to(device, dtype, memory_format=torch.channels_last)
+    layer(x)
+    seconds = min(_timed(lambda: layer(x), device) for _ in range(7))
+    return 2 * 256 * 256 * 9 * 128 * 128 / seconds
+
+
+def _timed(run: Callable[[], Any], device: Any) -> float:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def to_markdown(speeds: list[Speed], machine: str) -> str:
+    """The table as a README shows it."""
+    lines = [
+        "| model | megapixels | seconds | peak memory | share of convolution rate | how |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for item in speeds:
+        if item.seconds is None:
+            lines.append(f"| {item.model} | {item.megapixels:g} | - | - | - | {item.reason} |")
+            continue
+        memory = "not seen here" if item.peak_bytes is None else f"{item.peak_bytes / 2**20:,.0f} MiB"
+        cells = [
+            item.model,
+            f"{item.megapixels:g}",
+            f"{item.seconds:.2f}",
+            memory,
+            f"{item.share:.0%}",
+            item.how,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Measured on {machine}.", ""])
+
+
+def _child() -> None:
+    model, megapixels, options, settings = json.loads(sys.stdin.read())
+    try:
+        speed = measure(model, megapixels, options, settings)
+    except DereflectError as error:
+        speed = Speed(model, megapixels, reason=" ".join(str(error).split()))
+    sys.stdout.write(json.dumps(asdict(speed)) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # libraries' clean-up at exit is none of the measurement
+
+
+if __name__ == "__main__":
+    _child()
