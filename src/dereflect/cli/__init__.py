@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import models, separate, train
+from dereflect.cli import benchmark, data, evaluate, models, separate, synthesize, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
