@@ -26,6 +26,10 @@ app = typer.Typer(
 app.command()(separate.separate)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("synthesize")(synthesize.synthesize)
+app.add_typer(data.app, name="data")
+app.command("benchmark")(benchmark.benchmark)
 
 
 def _show_version(wanted: bool) -> None:

@@ -147,9 +147,7 @@ class DataSet:
     pairs: list[Pair]
     layout: Layout | None = None
     notes: list[str] = field(default_factory=list)
-    """What a reader of the numbers must know: counts that differ, sizes that differ and how they were made
-    equal.
-    """
+    """What a reader of the numbers must know: counts and sizes that differ, and what was done about it."""
     cut_to_common: bool = False
     """Pictures of a pair differ in size by a few pixels, and are to be cut to their common top left part."""
 
@@ -204,14 +202,38 @@ def find_data_sets(folder: Path | str) -> list[DataSet]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    candidates = [folder]
-    if not _looks_like_a_set(folder):
-        below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-        below += [path for parent in below for path in sorted(parent.iterdir()) if path.is_dir()]
-        candidates = [path for path in below if _looks_like_a_set(path)]
-    if not candidates:
-        candidates = [folder]  # for the error message of a folder that holds no pairs
-    return [read_data_set(candidate) for candidate in candidates]
+    return [read_data_set(candidate) for candidate in _candidates(folder)]
+
+
+def check_folder(folder: Path | str) -> tuple[list[DataSet], list[str]]:
+    """Look at every data set in a folder without stopping at the first fault.
+
+    Returns:
+        (usable data sets, one line for each that is not).
+
+    Raises:
+        InputError: no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found: list[DataSet] = []
+    broken: list[str] = []
+    for candidate in _candidates(folder):
+        try:
+            found.append(read_data_set(candidate))
+        except InputError as error:
+            broken.append(str(error))
+    return found, broken
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Folders that look like a data set: this one, else those below it; this one if none does."""
+    if _looks_like_a_set(folder):
+        return [folder]
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    below += [path for parent in below for path in sorted(parent.iterdir()) if path.is_dir()]
+    return [path for path in below if _looks_like_a_set(path)] or [folder]
 
 
 def _looks_like_a_set(folder: Path) -> bool:
@@ -251,9 +273,7 @@ def _ceilnet_names(folder: Path) -> list[Pair]:
 
 
 def _sir2_names(folder: Path) -> list[Pair]:
-    """Scenes in folders of their own, files ``m`` (mixture), ``g`` (truth), ``r`` (reflection) or ``...-m``
-    etc.
-    """
+    """Scenes in folders of their own: files ``m`` (mixture), ``g`` (truth), ``r``, or ``...-m`` and so on."""
     found: list[Pair] = []
     for scene in sorted(path for path in (folder, *folder.rglob("*")) if path.is_dir()):
         place = "-".join(scene.relative_to(folder).parts)

@@ -17,9 +17,7 @@ class Cost:
 
     seconds: float = 0.0
     peak_bytes: int | None = None
-    """Most memory in use at once during the block beyond that in use before it; None where it cannot be
-    seen.
-    """
+    """Most memory in use at once in the block beyond that before it; None where it cannot be seen."""
 
 
 @contextmanager

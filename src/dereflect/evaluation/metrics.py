@@ -21,9 +21,7 @@ Window = Literal["uniform", "gaussian"]
 
 
 def psnr(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB, of the mean squared error over all values together (infinite when
-    equal).
-    """
+    """Peak signal-to-noise ratio in dB, of the error over all values together; infinite when equal."""
     x, y = _pair(estimate, target)
     error = float(np.mean((x - y) ** 2))
     return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
@@ -91,9 +89,7 @@ def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, 
 
 
 def _windowed(x: Picture, weights: Picture) -> Picture:
-    """Weighted means over all windows that lie wholly inside the picture; the window is the outer product of
-    `weights`.
-    """
+    """Weighted means over all windows wholly inside the picture; the outer product of `weights` weighs."""
     height, width = x.shape[0] - len(weights) + 1, x.shape[1] - len(weights) + 1
     rows = np.zeros((height, x.shape[1]))
     for offset, weight in enumerate(weights):
@@ -105,9 +101,7 @@ def _windowed(x: Picture, weights: Picture) -> Picture:
 
 
 def ncc(estimate: Picture, target: Picture) -> float:
-    """Normalised cross-correlation over the whole array: 1 for pictures equal up to contrast and
-    brightness.
-    """
+    """Normalised cross-correlation of the whole array: 1 where only contrast and brightness differ."""
     x, y = _pair(estimate, target)
     x, y = x - x.mean(), y - y.mean()
     scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
@@ -142,17 +136,13 @@ def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -
 
 
 def luma_full_range(picture: Picture) -> Picture:
-    """8-bit luma as OpenCV's YCrCb has it (0..255): BT.601 weights in 14-bit fixed point, rounded. uint8 in
-    and out.
-    """
+    """8-bit luma as in OpenCV's YCrCb (0..255): BT.601 in 14-bit fixed point, rounded; uint8 out."""
     red, green, blue = (picture[..., c].astype(np.int64) for c in range(3))
     return ((4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14).astype(np.uint8)
 
 
 def luma_studio_range(picture: Picture) -> Picture:
-    """Luma as scikit-image's ``rgb2ycbcr`` has it (16..235, not rounded), of an 8-bit picture. float64
-    out.
-    """
+    """Luma as scikit-image's ``rgb2ycbcr`` has it (16..235, not rounded): uint8 in, float64 out."""
     red, green, blue = (picture[..., c].astype(np.float64) / 255 for c in range(3))
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 

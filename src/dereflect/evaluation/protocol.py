@@ -124,9 +124,7 @@ class Protocol:
 
 
 def to_levels(picture: Picture, rounding: Rounding) -> Picture:
-    """Bring a picture in [0, 1] to 0..255, clipped, as float32 or uint8 cut off or rounded; uint8 stays as it
-    is.
-    """
+    """Bring a picture in [0, 1] to 0..255: clipped, then float32 or uint8; uint8 pictures keep values."""
     if picture.dtype == np.uint8:
         return picture.astype(np.float32) if rounding == "float" else picture
     levels = np.clip(picture, 0, 1).astype(np.float32) * np.float32(255)

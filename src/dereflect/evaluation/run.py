@@ -44,9 +44,7 @@ class System(Protocol):
     device: str
 
     def separate(self, picture: Picture) -> tuple[Picture, Picture]:
-        """Take (H, W, 3) uint8, or float32 in [0, 1]; give (transmission, reflection) as float32 in [0,
-        1].
-        """
+        """Take (H, W, 3) uint8 or float32 in [0, 1]; give both layers as float32 in [0, 1]."""
         ...
 
 
@@ -72,9 +70,7 @@ class Job:
     folder: Path
     perceptual: Perceptual
     workers: int = 1
-    """Threads that read, measure and write previews while the model works; the numbers do not depend on
-    it.
-    """
+    """Threads that measure and write previews while the model works; the numbers do not depend on it."""
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ class Row:
     gains: dict[str, Mean]
     """Mean difference to the untouched input, picture by picture; empty for the untouched input itself."""
     wins: int
-    """Pictures on which no other model (nor the untouched input) has a better first column; ties count for
-    all.
-    """
+    """Pictures on which nothing else, the untouched input included, is better; ties count for all."""
     pictures: int
 
 
@@ -55,9 +53,7 @@ class Price:
 
 
 def summarise(records: Sequence[Record], protocol: Protocol) -> list[Row]:
-    """Rows for every data set, layer and model, and for all pictures together where there are several
-    sets.
-    """
+    """Rows for every data set, layer and model; where there are several sets, also for all together."""
     names = list(dict.fromkeys(record.data for record in records))
     groups = [(name, [r for r in records if r.data == name]) for name in names]
     if all(name in names for name in SIR2):
@@ -126,9 +122,7 @@ def prices(records: Sequence[Record]) -> list[Price]:
 
 
 def worst_first(records: Sequence[Record], protocol: Protocol) -> list[tuple[str, str]]:
-    """(data set, picture) from the worst to the best, by the first model's first column on the
-    transmission.
-    """
+    """(data set, picture), worst first by the first model's first column on the transmission."""
     models = models_of(records)
     model = next((name for name in models if name != UNTOUCHED), models[0] if models else "")
     column = protocol.columns[0]

@@ -46,16 +46,12 @@ def draw(random: Random, height: int, width: int) -> Draws:
 
 
 def vignette_side(height: int, width: int) -> int:
-    """560 as published; for pictures of more than 540 pixels, which the rule was not made for, 20 more than
-    they have.
-    """
+    """560 as published; 20 more than the longer side for pictures that this would not cover."""
     return max(VIGNETTE_SIDE, max(height, width) + 20)
 
 
 def vignette(side: int = VIGNETTE_SIDE) -> Floats:
-    """(side, side) bell: square root of the outer product of Gaussian bin masses over +-3 sigma, maximum
-    1.
-    """
+    """(side, side) bell: root of the outer product of Gaussian bin masses over +-3 sigma, maximum 1."""
     half_bin = 3.5 / side
     edges = np.linspace(-3 - half_bin, 3 + half_bin, side + 1)
     mass = np.diff([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in edges])

@@ -1,0 +1,52 @@
+"""`dereflect data`: which data sets are known, and what a folder holds of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Data sets of the field: list them, check a folder.", invoke_without_command=True)
+
+
+@app.callback()
+def data(context: typer.Context) -> None:
+    """List the data sets that are recognised by their folder's name."""
+    if context.invoked_subcommand is not None:
+        return
+    from dereflect.data.layouts import LAYOUTS
+
+    for layout in LAYOUTS.values():
+        truth = {"T": "true transmission", "T R": "true transmission and reflection", "": "no truth"}
+        typer.echo(f"{layout.name}: {layout.title}")
+        typer.echo(f"  holds    {layout.pictures} pictures, {truth[layout.layers]}")
+        typer.echo(
+            f"  folder   named like {', '.join(layout.aliases[:4])} (case, spaces, - and _ do not matter)"
+        )
+        typer.echo(f"  offered  {layout.offered}")
+        for fault in layout.faults:
+            typer.echo(f"  note     {fault}")
+    typer.echo("any other folder with blended and transmission_layer (and reflection_layer) in it works too")
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="A data set, or a folder of data sets.")]) -> None:
+    """Tell which data sets a folder holds, what is wrong with them, and which known ones are not there."""
+    from dereflect.data.layouts import LAYOUTS, check_folder
+    from dereflect.errors import InputError
+
+    found, broken = check_folder(folder)
+    for item in found:
+        layers = "T and R" if all(pair.reflection for pair in item.pairs) else "T"
+        known = f"{item.name} ({item.layout.title})" if item.layout else f"{item.name} (plain folders)"
+        typer.echo(f"{item.folder}: {known}, {len(item.pairs)} pictures with true {layers}")
+        for note in item.notes:
+            typer.echo(f"  note     {note}")
+    for error in broken:
+        typer.echo(f"  fault    {error}")
+    missing = [name for name in LAYOUTS if name not in {item.name for item in found}]
+    for name in missing:
+        typer.echo(f"not there: {name}, offered by {LAYOUTS[name].offered}")
+    if broken or not found:
+        raise InputError(f"{folder}: {len(found)} data sets usable, {len(broken)} with faults")

@@ -1,0 +1,209 @@
+"""Triplets on disk with everything that made them, so that the record alone makes them again, byte for
+byte.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dereflect._version import __version__
+from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, picture_size, pictures_by_stem, read_rgb
+from dereflect.data.synthesis.triplet import Triplet
+from dereflect.errors import InputError
+from dereflect.weights import sha256
+
+RULES = ("ceilnet", "dsrnet", "zhang", "screen", "physical")
+RECORD = "record.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One triplet: its sources, how they were cut, and every number drawn."""
+
+    name: str
+    rule: str
+    transmission: str
+    """Source file of T, relative to the folder given."""
+    reflection: str
+    transmission_sha256: str
+    reflection_sha256: str
+    size: tuple[int, int]
+    """(width, height) of the triplet."""
+    transmission_corner: tuple[int, int]
+    """(left, top) of the part cut from T's source."""
+    reflection_corner: tuple[float, float]
+    """(left, top) of the part cut from R's source, as shares of the room left after covering `size`."""
+    mirrored: bool
+    """Whether R's source was flipped left to right."""
+    draws: dict[str, Any]
+
+
+def plan(
+    transmissions: Path, reflections: Path, count: int, rule: str, seed: int, side: int | None, **options: str
+) -> list[Entry]:
+    """Draw `count` triplets; each depends on the seed and its own number alone, not on `count`.
+
+    Args:
+        side: cut squares of this many pixels, from the photos large enough; None takes each T whole.
+        options: for the rule's ``draw``, e.g. ``preset="night"``.
+
+    Raises:
+        InputError: a folder holds no pictures, or none as large as `side`.
+    """
+    module = rule_module(rule)
+    sources = [_pictures(folder) for folder in (transmissions, reflections)]
+    if side:
+        sources[0] = [path for path in sources[0] if min(picture_size(path)) >= side]
+        if not sources[0]:
+            raise InputError(f"{transmissions}: no picture has {side} pixels on both sides; lower --size")
+    entries = []
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
+        T = sources[0][int(random.integers(len(sources[0])))]
+        others = [path for path in sources[1] if path.resolve() != T.resolve()] or sources[1]
+        R = others[int(random.integers(len(others)))]
+        width, height = picture_size(T)
+        size = (side, side) if side else (width, height)
+        left, top = (int(random.integers(room + 1)) for room in (width - size[0], height - size[1]))
+        corner = float(random.uniform()), float(random.uniform())
+        mirrored = bool(random.uniform() < 0.5)
+        draws = module.draw(random, size[1], size[0], **options)
+        entries.append(
+            Entry(
+                name=f"{number:05d}",
+                rule=rule,
+                transmission=T.name,
+                reflection=R.name,
+                transmission_sha256=sha256(T),
+                reflection_sha256=sha256(R),
+                size=size,
+                transmission_corner=(left, top),
+                reflection_corner=corner,
+                mirrored=mirrored,
+                draws=asdict(draws),
+            )
+        )
+    return entries
+
+
+def make(entry: Entry, transmissions: Path, reflections: Path) -> Triplet:
+    """Make an entry's triplet.
+
+    Raises:
+        InputError: a source is missing or is not the file that the record was made from.
+    """
+    T, R = transmissions / entry.transmission, reflections / entry.reflection
+    for path, digest in ((T, entry.transmission_sha256), (R, entry.reflection_sha256)):
+        if not path.is_file():
+            raise InputError(f"{path}: triplet {entry.name} was made from it, but it is not there")
+        if sha256(path) != digest:
+            raise InputError(
+                f"{path}: is not the file that triplet {entry.name} was made from (other checksum)"
+            )
+    (width, height), (left, top) = entry.size, entry.transmission_corner
+    scene = read_rgb(T)[top : top + height, left : left + width]
+    mirrored = _cover(read_rgb(R), width, height, entry.reflection_corner)
+    if entry.mirrored:
+        mirrored = mirrored[:, ::-1]
+    module = rule_module(entry.rule)
+    draws = module.Draws(**{key: _tuples(value) for key, value in entry.draws.items()})
+    return module.mix(scene / 255, mirrored / 255, draws)
+
+
+def write_triplet(folder: Path, name: str, triplet: Triplet) -> None:
+    """Write the three PNGs of a triplet into the field's usual folders, values rounded to 8 bit."""
+    pictures = (triplet.blended, triplet.transmission, triplet.reflection)
+    for place, picture in zip((BLENDED, TRANSMISSION, REFLECTION), pictures, strict=True):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(as_bytes(picture)).save(folder / place / f"{name}.png")
+
+
+def write_record(path: Path, entries: Iterable[Entry], transmissions: Path, reflections: Path) -> None:
+    """Write the record: a first line with version and source folders, then one line a triplet."""
+    head = {"dereflect": __version__, "transmissions": str(transmissions), "reflections": str(reflections)}
+    lines = [json.dumps(head), *(json.dumps(asdict(entry)) for entry in entries)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> tuple[list[Entry], Path, Path]:
+    """Read a record.
+
+    Returns:
+        (entries, folder of T sources, folder of R sources).
+
+    Raises:
+        InputError: not a record.
+    """
+    try:
+        head, *lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+        entries = [Entry(**{key: _tuples(value) for key, value in line.items()}) for line in lines]
+        return entries, Path(head["transmissions"]), Path(head["reflections"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a synthesis record ({type(error).__name__})") from error
+
+
+def contact_sheet(triplets: Sequence[Triplet], side: int = 240) -> Image.Image:
+    """Rows of blended, transmission and reflection, side by side, four triplets across at most."""
+    across = min(len(triplets), 4)
+    down = -(-len(triplets) // across)
+    gap = 6
+    sheet = Image.new("RGB", (across * (3 * side + 3 * gap), down * (side + gap)), (24, 24, 24))
+    for number, triplet in enumerate(triplets):
+        left, top = number % across * (3 * side + 3 * gap), number // across * (side + gap)
+        for place, picture in enumerate((triplet.blended, triplet.transmission, triplet.reflection)):
+            image = Image.fromarray(as_bytes(picture))
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(image, (left + place * (side + 1), top))
+    return sheet
+
+
+def rule_module(rule: str) -> Any:
+    """The module of a rule by name.
+
+    Raises:
+        InputError: no rule of that name.
+    """
+    if rule not in RULES:
+        raise InputError(f"no synthesis model '{rule}'; one of {', '.join(RULES)}")
+    return importlib.import_module(f"dereflect.data.synthesis.{rule}")
+
+
+def as_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[0, 1] to 8 bit, rounded."""
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found = list(pictures_by_stem(folder).values())
+    if not found:
+        raise InputError(f"{folder}: holds no pictures")
+    return found
+
+
+def _cover(
+    picture: NDArray[np.uint8], width: int, height: int, corner: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Scale a picture so that it just covers width x height and cut that out of it."""
+    scale = max(width / picture.shape[1], height / picture.shape[0])
+    size = max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale))
+    scaled = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    left, top = (
+        round(share * (have - want)) for share, have, want in zip(corner, size, (width, height), strict=True)
+    )
+    return scaled[top : top + height, left : left + width]
