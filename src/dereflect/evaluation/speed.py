@@ -117,7 +117,8 @@ def convolution_rate(device: Any, dtype: Any) -> float:
     import torch
     from torch import nn
 
-    layer = nn.Conv2d(256, 256, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)
+    layer = nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype)
+    layer.weight.data = layer.weight.data.to(memory_format=torch.channels_last)
     x = torch.rand(1, 256, 128, 128).to(device, dtype, memory_format=torch.channels_last)
     layer(x)
     seconds = min(_timed(lambda: layer(x), device) for _ in range(7))
