@@ -20,7 +20,11 @@ TRANSMITTANCE, REFLECTANCE, DEFOCUS = 0.95, 0.5, 3.0
 
 def main() -> None:
     scene, mirrored = (
-        to_tensor(ImageOps.fit(Image.open(EXAMPLES / "sources" / name).convert("RGB"), SIZE, Image.Resampling.LANCZOS))
+        to_tensor(
+            ImageOps.fit(
+                Image.open(EXAMPLES / "sources" / name).convert("RGB"), SIZE, Image.Resampling.LANCZOS
+            )
+        )
         for name in ("coffee.jpg", "launch_pad.jpg")
     )
     glass = linear_light(scene, gaussian_blur(mirrored.flip(2), DEFOCUS), TRANSMITTANCE, REFLECTANCE)
