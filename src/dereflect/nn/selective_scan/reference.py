@@ -8,6 +8,8 @@ c and state n, with h starting at zero and delta' = softplus(delta + bias):
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +30,9 @@ def selective_scan_reference(
 ) -> Tensor:
     """Plain selective scan; see `dereflect.nn.selective_scan.selective_scan` for arguments and shapes."""
     if order is not None:
-        return _ordered(u, delta, A, B, C, D, delta_bias, delta_softplus, order)
+        return scan_both_ways(
+            selective_scan_reference, u, delta, A, B, C, D, delta_bias, delta_softplus, order
+        )
     batch, channels, length = u.shape
     groups = B.shape[1]
     if delta_bias is not None:
@@ -59,7 +63,8 @@ def _per_channel(grouped: Tensor, repeats: int) -> Tensor:
     return grouped.permute(3, 0, 1, 2).repeat_interleave(repeats, dim=2)
 
 
-def _ordered(
+def scan_both_ways(
+    scan: Callable[..., Tensor],
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -70,7 +75,9 @@ def _ordered(
     delta_softplus: bool,
     order: Tensor,
 ) -> Tensor:
-    """Gather along the order and its reverse, scan both, scatter back and add."""
+    """Gather along an order and its reverse, scan both with `scan`, scatter back and add; in permuted
+    copies.
+    """
     batch, channels, length = u.shape
     both = torch.stack([order, order.flip(-1)], dim=1)  # (B, 2, L)
     index = both[:, :, None]
@@ -80,6 +87,6 @@ def _ordered(
 
     sequence = gather(u[:, None].expand(-1, 2, -1, -1)).reshape(batch, 2 * channels, length)
     step = gather(delta).reshape(batch, 2 * channels, length)
-    y = selective_scan_reference(sequence, step, A, gather(B), gather(C), D, delta_bias, delta_softplus)
+    y = scan(sequence, step, A, gather(B), gather(C), D, delta_bias, delta_softplus)
     y = y.reshape(batch, 2, channels, length)
     return torch.zeros_like(y).scatter(-1, index.expand(-1, -1, channels, -1), y).sum(1)
