@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickle protocols; what cannot be read is an error
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_pickle(path):
             raise ModelError(

@@ -1,0 +1,281 @@
+"""`dereflect separate` on what people give it, with a tiny model of the default family."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 33), **options) -> Path:
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path, **options)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def separate(dereflect, model_folder):
+    def run(*words: object):
+        return dereflect("separate", *words, "--model", model_folder, "--device", "cpu")
+
+    return run
+
+
+def test_a_photo_gets_both_layers_beside_it(separate, tmp_path):
+    photo(tmp_path / "window.jpg")
+    done = separate(tmp_path / "window.jpg")
+    assert done.code == 0, done.err
+    assert names(tmp_path) == ["window.jpg", "window_reflection.jpg", "window_transmission.jpg"]
+    assert Image.open(tmp_path / "window_transmission.jpg").size == (48, 33)
+    assert "running on cpu in" in done.err
+    assert done.out == ""
+
+
+def test_a_folder_s_tree_is_mirrored(separate, tmp_path):
+    photo(tmp_path / "in" / "a.jpg")
+    photo(tmp_path / "in" / "one" / "b.PNG")
+    photo(tmp_path / "in" / "one" / "two" / "c.webp")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    flat = separate(tmp_path / "in", "-o", tmp_path / "flat")
+    assert flat.code == 0
+    assert names(tmp_path / "flat") == ["a_reflection.jpg", "a_transmission.jpg"]
+    assert "1 file passed over, being no picture" in flat.err
+    assert separate(tmp_path / "in", "-r", "-o", tmp_path / "out", "--layers", "transmission").code == 0
+    assert names(tmp_path / "out") == [
+        "a_transmission.jpg",
+        str(Path("one", "b_transmission.PNG")),
+        str(Path("one", "two", "c_transmission.webp")),
+    ]
+
+
+def test_patterns_are_followed_where_the_shell_has_not(separate, tmp_path):
+    for name in ("a.png", "b.png", "c.jpg"):
+        photo(tmp_path / name)
+    assert separate(tmp_path / "*.png", "-o", tmp_path / "out", "--layers", "reflection").code == 0
+    assert names(tmp_path / "out") == ["a_reflection.png", "b_reflection.png"]
+    none = separate(tmp_path / "*.tiff")
+    assert none.code == 2
+    assert "no file matches this pattern" in none.err
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_first(separate, tmp_path):
+    photo(tmp_path / "photo[1].png")
+    assert separate(tmp_path / "photo[1].png", "-o", tmp_path / "out").code == 0
+    assert "photo[1]_transmission.png" in names(tmp_path / "out")
+
+
+def test_formats_and_side_by_side(separate, tmp_path):
+    photo(tmp_path / "a.jpg", quality=95)
+    for name, suffix in (("png", ".png"), ("jpg", ".jpg"), ("tiff", ".tiff"), ("webp", ".webp")):
+        assert (
+            separate(tmp_path / "a.jpg", "-o", tmp_path / name, "--format", name, "--side-by-side").code == 0
+        )
+        assert names(tmp_path / name) == [
+            f"a_{layer}{suffix}" for layer in ("reflection", "side_by_side", "transmission")
+        ]
+        assert Image.open(tmp_path / name / f"a_side_by_side{suffix}").size == (3 * 48, 33)
+
+
+def test_nothing_is_overwritten_without_the_word(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    assert separate(tmp_path / "a.png", "-o", tmp_path / "out").code == 0
+    mine = tmp_path / "out" / "a_transmission.png"
+    mine.write_bytes(b"mine")
+    refused = separate(tmp_path / "a.png", "-o", tmp_path / "out")
+    assert refused.code == 2
+    assert "exists already; --overwrite replaces it, --skip-existing skips it" in refused.err
+    assert mine.read_bytes() == b"mine"
+    skipped = separate(tmp_path / "a.png", "-o", tmp_path / "out", "--skip-existing")
+    assert skipped.code == 0
+    assert "1 skipped" in skipped.err
+    assert mine.read_bytes() == b"mine"
+    assert separate(tmp_path / "a.png", "-o", tmp_path / "out", "--overwrite").code == 0
+    assert mine.read_bytes() != b"mine"
+    assert separate(tmp_path / "a.png", "--overwrite", "--skip-existing").code == 2
+
+
+def test_skip_existing_completes_what_is_half_there(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    assert separate(tmp_path / "a.png", "-o", tmp_path, "--layers", "transmission").code == 0
+    assert separate(tmp_path / "a.png", "-o", tmp_path, "--skip-existing").code == 0
+    assert "a_reflection.png" in names(tmp_path)
+
+
+def test_a_second_run_passes_over_the_outputs_of_the_first(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    assert separate(tmp_path).code == 0
+    again = separate(tmp_path, "--skip-existing")
+    assert again.code == 0
+    assert "2 earlier outputs passed over" in again.err
+    assert len(names(tmp_path)) == 3
+
+
+def test_an_output_that_is_itself_an_input_is_refused(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    other = photo(tmp_path / "a_transmission.png", seed=1)
+    content = other.read_bytes()
+    done = separate(tmp_path / "a.png", other, "--overwrite")
+    assert done.code == 1
+    assert "is itself one of the inputs" in done.err
+    assert other.read_bytes() == content
+
+
+def test_two_photos_with_one_output_name_are_an_error_that_names_both(separate, tmp_path):
+    first, second = photo(tmp_path / "one" / "a.png"), photo(tmp_path / "two" / "a.png", seed=1)
+    done = separate(first, second, "-o", tmp_path / "out")
+    assert done.code == 1
+    line = next(line for line in done.lines if "would be the same" in line)
+    assert str(first) in line
+    assert str(second) in line
+    assert len(names(tmp_path / "out")) == 2
+
+
+def test_json_says_one_line_a_photo(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    done = separate(tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--json", "-q")
+    assert done.code == 1
+    good, bad = map(json.loads, done.out.splitlines())
+    assert good["status"] == "separated"
+    assert Path(good["transmission"]).is_file()
+    assert (good["width"], good["height"], good["how"], good["model"]) == (48, 33, "whole", "tiny")
+    assert bad["status"] == "failed"
+    assert bad["input"] == str(tmp_path / "b.png")
+    assert "picture" in bad["error"]
+
+
+def test_quiet_says_nothing_and_verbose_says_how(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    assert separate(tmp_path / "a.png", "-q").err == ""
+    loud = separate(tmp_path / "a.png", "-v", "--overwrite", "--max-size", "40")
+    assert "48 x 33, fitted at 40 x 28" in loud.err
+
+
+def test_shards_share_the_photos_out(separate, tmp_path):
+    for index in range(5):
+        photo(tmp_path / "in" / f"{index}.png", seed=index)
+    for shard in ("1/2", "2/2"):
+        assert (
+            separate(tmp_path / "in", "-o", tmp_path / "out", "--shard", shard, "--layers", "reflection").code
+            == 0
+        )
+    assert names(tmp_path / "out") == [f"{index}_reflection.png" for index in range(5)]
+    for wrong in ("0/2", "3/2", "1", "a/b"):
+        assert "--shard" in separate(tmp_path / "in", "--shard", wrong).err
+
+
+def test_strength_zero_gives_the_photo_back(separate, tmp_path):
+    path = photo(tmp_path / "a.png")
+    assert separate(path, "--strength", "0").code == 0
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "a_transmission.png")), np.asarray(Image.open(path))
+    )
+
+
+def test_a_mask_of_another_size_is_refused(separate, tmp_path):
+    Image.new("L", (5, 5)).save(tmp_path / "mask.png")
+    done = separate(photo(tmp_path / "a.png"), "--mask", tmp_path / "mask.png")
+    assert done.code == 2
+    assert "the mask is 5 x 5" in done.err
+
+
+def test_metadata_is_kept_and_can_be_stripped(separate, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    photo(tmp_path / "a.jpg", exif=exif.tobytes(), dpi=(300, 300))
+    assert separate(tmp_path / "a.jpg", "-o", tmp_path / "kept").code == 0
+    assert separate(tmp_path / "a.jpg", "-o", tmp_path / "stripped", "--strip-metadata").code == 0
+    for layer in ("transmission", "reflection"):
+        kept = Image.open(tmp_path / "kept" / f"a_{layer}.jpg")
+        assert kept.getexif()[0x010F] == "Maker"
+        assert kept.info["dpi"] == (300, 300)
+        stripped = Image.open(tmp_path / "stripped" / f"a_{layer}.jpg")
+        assert not stripped.getexif()
+
+
+def test_settings_of_other_methods_are_refused(separate, tmp_path):
+    done = separate(photo(tmp_path / "a.png"), "--set", "steps=5")
+    assert done.code == 2
+    assert "steps" in done.err
+
+
+def test_standard_input_goes_to_standard_output(model_folder, tmp_path):
+    content = photo(tmp_path / "a.png").read_bytes()
+    words = [
+        sys.executable,
+        "-m",
+        "dereflect",
+        "separate",
+        "-",
+        "--model",
+        str(model_folder),
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(words, input=content, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    image = Image.open(io.BytesIO(done.stdout))
+    assert (image.format, image.size) == ("PNG", (48, 33))
+    reflection = subprocess.run(
+        [*words, "--layers", "reflection"], input=content, capture_output=True, timeout=120, check=False
+    )
+    assert reflection.stdout != done.stdout
+    empty = subprocess.run(words, input=b"", capture_output=True, timeout=120, check=False)
+    assert empty.returncode == 2
+    assert empty.stderr.decode().strip().endswith("-: standard input is empty")
+
+
+def test_pipes_that_make_no_sense_are_refused(separate, tmp_path):
+    assert separate("-", photo(tmp_path / "a.png")).code == 2
+    assert separate("-", "--layers", "both").code == 2
+
+
+def test_same_input_same_bytes(separate, tmp_path):
+    photo(tmp_path / "a.jpg")
+    for name in ("one", "two"):
+        assert separate(tmp_path / "a.jpg", "-o", tmp_path / name).code == 0
+    for name in names(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_odd_file_names_work(separate, tmp_path):
+    for name in ("mit Leerzeichen.png", "日本語 ümlaut.png", "-dash.png", "x" * 230 + ".png"):
+        photo(tmp_path / "in" / name)
+    done = separate(tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert len(names(tmp_path / "out")) == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text on Windows")
+def test_a_name_that_is_no_text_works(model_folder, tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"\xff\xfe.png")
+    with open(path, "wb") as file:
+        file.write(photo(tmp_path / "a.png").read_bytes())
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dereflect",
+            "separate",
+            path,
+            "--model",
+            str(model_folder),
+            "--device",
+            "cpu",
+        ],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.path.exists(os.path.join(os.fsencode(tmp_path), b"\xff\xfe_transmission.png"))
