@@ -16,6 +16,7 @@ from dereflect.methods.contract import Family, Method, Options
 
 FAMILIES = {
     "default": "dereflect.methods.default.method",
+    "diffrs": "dereflect.methods.diffrs.method",
 }
 """Family names to their modules. A new method adds its line here and its card below."""
 
@@ -49,6 +50,17 @@ CARDS = {
             licence="Apache-2.0 (encoder weights BSD-2-Clause)",
             weights="embedded",
             megabytes=0.0,
+            speed="",
+            quality="",
+        ),
+        ModelCard(
+            name="diffrs",
+            family="diffrs",
+            summary="joint latent diffusion: both layers generated together; slow, for a GPU or patience",
+            paper="arXiv 2606.04107 (CVPR 2026)",
+            licence="weights under the authors' terms; base model CreativeML Open RAIL++-M",
+            weights="fetched by  dereflect models download diffrs",
+            megabytes=4070.0,
             speed="",
             quality="",
         ),

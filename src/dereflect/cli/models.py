@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -66,3 +68,42 @@ def convert(
     typer.echo(
         f"{folder}: {method.family}, {parameters / 1e6:.1f} M parameters; use it with --model {folder}"
     )
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `dereflect models`.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to what is fetched, and to its licence.")] = False,
+    settings: SetOption = None,
+) -> None:
+    """Fetch a model's published weights, resuming where it was cut, and convert them once.
+
+    Says what would be fetched, from where and under which licence, and does it with --yes. Parts that are on
+    this machine already are taken from --set PART=FOLDER.
+    """
+    from dereflect.catalog import CARDS, family
+    from dereflect.errors import ModelError
+
+    card = CARDS.get(name)
+    if card is None:
+        raise ModelError(f"no model named '{name}'; one of {', '.join(CARDS)}")
+    fetch = getattr(family(card.family), "download", None)
+    if fetch is None:
+        raise ModelError(f"{name}: there is nothing to download; its weights: {card.weights}")
+    folder = fetch(yes, parse_settings(settings), lambda words: typer.echo(words, err=True), _show_bytes())
+    typer.echo(f"{folder}: use it with --model {name}")
+
+
+def _show_bytes() -> Callable[[str, int, int], None]:
+    """A counter line for each file on a terminal; one line a file elsewhere."""
+    finished: set[str] = set()
+    terminal = sys.stderr.isatty()
+
+    def show(name: str, done: int, total: int) -> None:
+        if terminal:
+            typer.echo(f"\r{name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", err=True, nl=done >= total)
+        elif done >= total and name not in finished:
+            finished.add(name)
+            typer.echo(f"{name}: {total / 1e6:.0f} MB", err=True)
+
+    return show

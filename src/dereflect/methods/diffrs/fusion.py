@@ -134,7 +134,13 @@ class FidelityFusion(ModelMixin, ConfigMixin):
     def for_autoencoder(cls, widths: Sequence[int], growth: int = 32, groups: int = 32) -> FidelityFusion:
         """Fresh blocks that fit an ``AutoencoderKL`` with these ``block_out_channels``."""
         backwards = list(widths)[::-1]
-        return cls(backwards[1:], [backwards[0], *backwards[:-2]], growth, groups)
+        # By keyword: diffusers takes positional settings for defaults, and drops them when it copies.
+        return cls(
+            encoder_channels=backwards[1:],
+            decoder_channels=[backwards[0], *backwards[:-2]],
+            growth=growth,
+            groups=groups,
+        )
 
     def forward(self, index: int, encoded: Tensor, decoded: Tensor, weight: float) -> Tensor:
         """Fuse in front of up block `index`; see `FuseBlock`."""

@@ -37,7 +37,7 @@ class PromptEmbeddings(ModelMixin, ConfigMixin):
     @classmethod
     def of(cls, transmission: Tensor, reflection: Tensor) -> PromptEmbeddings:
         """From two ready embeddings, (1, tokens, width) each."""
-        prompts = cls(transmission.shape[1], transmission.shape[2])
+        prompts = cls(tokens=transmission.shape[1], width=transmission.shape[2])
         prompts.load_state_dict({"transmission": transmission.float(), "reflection": reflection.float()})
         return prompts
 

@@ -1,0 +1,199 @@
+"""The published weights of DiffRS: fetched on the user's word, converted once to safetensors, kept in the
+cache.
+
+Two sources make one pipeline: the authors' release (UNet, fusion blocks, synthesis network, as pickles) and
+the base model Stable Diffusion 2.1 (autoencoder, scheduler, and the text encoder that embeds the two prompts,
+here and only here).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dereflect.errors import InputError, MissingExtra, ModelError
+from dereflect.methods.diffrs.hub import Report, fetch_file
+from dereflect.methods.diffrs.official import (
+    BASE,
+    FUSION_FILE,
+    RELEASE,
+    SYNTHESIS_FILE,
+    UNET_FILE,
+    fusion_state,
+    synthesis_state,
+)
+from dereflect.weights import cache_folder, check_keys, read_checkpoint
+
+RELEASE_FILES = (UNET_FILE, FUSION_FILE, SYNTHESIS_FILE)
+BASE_FILES = (
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/vocab.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+)
+SOURCES = {"release": (RELEASE, RELEASE_FILES), "base": (BASE, BASE_FILES)}
+
+
+def installed_folder() -> Path:
+    """Where the converted weights are, or will be."""
+    return cache_folder() / "diffrs"
+
+
+def notice() -> str:
+    """What would be fetched, from where, how large, and under which licence."""
+    return (
+        f"about 5.4 GB: 3.7 GB from huggingface.co/{RELEASE} (the authors' weights, under the licence that "
+        f"its page states) and 1.7 GB from huggingface.co/{BASE} (Stable Diffusion 2.1, CreativeML Open "
+        "RAIL++-M)"
+    )
+
+
+def download(
+    yes: bool,
+    sources: Mapping[str, str],
+    say: Callable[[str], None],
+    report: Report | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """Fetch what is not given as a local folder, convert, and put the pipeline into the cache.
+
+    Args:
+        yes: the user's consent to fetching.
+        sources: local folders by name, "release" and "base", laid out as on the hub.
+        say: told in words what happens.
+        report: told how far each file is.
+        endpoint: address of the hub.
+
+    Returns:
+        The folder of the converted pipeline.
+
+    Raises:
+        InputError: an unknown source, or a folder that is not there.
+        ModelError: no consent, a failed download, or weights that do not fit.
+    """
+    for name, text in sources.items():
+        if name not in SOURCES:
+            raise InputError(f"--set {name}: unknown; give release=FOLDER or base=FOLDER")
+        if not Path(text).expanduser().is_dir():
+            raise InputError(f"{name}={text}: no such folder")
+    target = installed_folder()
+    missing = [name for name in SOURCES if name not in sources]
+    if missing and not yes:
+        raise ModelError(
+            f"this would fetch {notice()}; add --yes to agree, or give --set release=FOLDER --set base=FOLDER"
+        )
+    parts = target.with_name("diffrs.download")
+    folders = {name: Path(text).expanduser() for name, text in sources.items()}
+    for name in missing:
+        repository, files = SOURCES[name]
+        folders[name] = parts / name
+        say(f"fetching {len(files)} files of {repository}")
+        for file in files:
+            fetch_file(repository, file, folders[name], endpoint, report)
+    say("converting to safetensors")
+    convert(folders["release"], folders["base"], target)
+    if parts.is_dir():
+        shutil.rmtree(parts)  # our own copies of what has been converted
+    return target
+
+
+def convert(release: Path, base: Path, target: Path) -> None:
+    """Build the pipeline of the release and a base model, both laid out as on the hub, and save it as
+    `target`.
+
+    The pickles are read safely, every key is checked, and `target` is complete or absent.
+
+    Raises:
+        InputError: a file is missing.
+        ModelError: the files do not fit: another base model, or other keys.
+    """
+    for folder, files in (
+        (release, RELEASE_FILES),
+        (base, ("scheduler/scheduler_config.json", "unet/config.json")),
+    ):
+        for name in files:
+            if not (folder / name).is_file():
+                raise InputError(f"{folder / name}: no such file; the folder must be laid out as on the hub")
+    _check_base(base)
+    try:
+        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+        from dereflect.methods.diffrs.fusion import FidelityFusion
+        from dereflect.methods.diffrs.pipeline import DiffRSPipeline
+        from dereflect.methods.diffrs.synthesis import LatentSynthesis
+    except ImportError as error:
+        raise MissingExtra(error.name or "diffusers", "diffusion", "the DiffRS method") from error
+
+    prompts = _embed(base)  # first, so that the text encoder is gone when the UNet comes
+    scheduler = DDIMScheduler.from_pretrained(base, subfolder="scheduler")
+    settings = json.loads((base / "unet/config.json").read_text(encoding="utf-8"))
+    settings |= {"in_channels": 8, "num_class_embeds": 2}
+    vae = _from_folder(AutoencoderKL, base, "vae")
+    widths = vae.config.block_out_channels
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(settings)
+        fusion = FidelityFusion.for_autoencoder(widths, groups=vae.config.norm_num_groups)
+        synthesis = LatentSynthesis(latent_channels=vae.config.latent_channels)
+    for module, name, renamed in (
+        (unet, UNET_FILE, dict),
+        (fusion, FUSION_FILE, fusion_state),
+        (synthesis, SYNTHESIS_FILE, synthesis_state),
+    ):
+        _fill(module, release / name, renamed)
+    pipeline = DiffRSPipeline(
+        unet=unet, vae=vae, synthesis=synthesis, prompts=prompts, scheduler=scheduler, fusion=fusion
+    )
+    temporary = target.with_name(f"{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    pipeline.save_pretrained(temporary, safe_serialization=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    temporary.replace(target)
+
+
+def _fill(module: Any, path: Path, renamed: Callable[[Any], dict[str, Any]]) -> None:
+    state = renamed(read_checkpoint(path))
+    check_keys(module.state_dict(), state, str(path))
+    module.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    module.eval()
+
+
+def _check_base(base: Path) -> None:
+    """Another base model is told by its configurations, before gigabytes are read."""
+    scheduler = json.loads((base / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
+    kind = scheduler.get("prediction_type", "epsilon")
+    if kind != "v_prediction":
+        raise ModelError(
+            f"{base}: predicts '{kind}', DiffRS needs v_prediction; give Stable Diffusion 2.1 (768-v)"
+        )
+
+
+def _from_folder(kind: Any, base: Path, name: str) -> Any:
+    try:
+        return kind.from_pretrained(base / name, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or ["?"])[0]
+        raise ModelError(f"{base / name}: cannot be loaded ({first})") from error
+
+
+def _embed(base: Path) -> Any:
+    try:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        from dereflect.methods.diffrs.prompts import embed_prompts
+    except ImportError as error:
+        raise MissingExtra(error.name or "transformers", "diffusion", "embedding the prompts") from error
+    tokenizer = _from_folder(CLIPTokenizer, base, "tokenizer")
+    return embed_prompts(tokenizer, _from_folder(CLIPTextModel, base, "text_encoder").eval())
