@@ -14,7 +14,7 @@ from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
 from dereflect.evaluation.summary import Row
 from dereflect.evaluation.systems import Model
-from dereflect.evaluation.tables import Line, Table, with_interval
+from dereflect.evaluation.tables import Line, Table, heading, with_interval
 from dereflect.separator import load
 from dereflect.training.recipe import first_fault
 
@@ -97,7 +97,7 @@ def ablation_table(
     header = [
         "variant",
         *ablation.switches,
-        *(f"{data} {column.title}" for data in sets for column in columns),
+        *(f"{data} {heading(column)}" for data in sets for column in columns),
     ]
     shown = {variant.name: variant.shows for variant in ablation.variants}
     lines = []

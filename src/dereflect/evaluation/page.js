@@ -13,6 +13,7 @@ for (const section of document.querySelectorAll(".picture")) {
   under.loading = over.loading = "lazy";
   const pick = document.createElement("div");
   pick.className = "pick";
+  const choosers = [];
   const chooser = (label, chosen, apply) => {
     const select = document.createElement("select");
     for (const name of Object.keys(source)) select.add(new Option(name, name, name === chosen, name === chosen));
@@ -20,6 +21,7 @@ for (const section of document.querySelectorAll(".picture")) {
     place.append(label + " ", select);
     pick.append(place);
     select.onchange = () => apply(select.value);
+    choosers.push(select);
     apply(chosen);
   };
   chooser("left of the line:", section.dataset.left, (name) => {
@@ -32,6 +34,14 @@ for (const section of document.querySelectorAll(".picture")) {
     under.alt = name;
     slider.querySelector(".rightname").textContent = name;
   });
+  for (const image of images) {
+    image.style.cursor = "pointer";
+    image.title = "show right of the line";
+    image.onclick = () => {
+      choosers[1].value = image.alt;
+      choosers[1].onchange();
+    };
+  }
   const move = (event) => {
     const box = slider.getBoundingClientRect();
     const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));

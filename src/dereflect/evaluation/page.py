@@ -38,11 +38,12 @@ def render(
         f"<h1>{escape(', '.join(models))}: how well the glass is taken away</h1>",
         *(f'<p class="verdict">{escape(line)}</p>' for line in verdicts(rows, facts.protocol)),
         *(_table(table) for table in tables),
+        _absent(facts.absent),
         _table(cost) if cost else "",
         _reading(facts),
         "<h2>Pictures, worst first</h2>",
-        '<p class="hint">Drag across a picture: what is left of the line is the side named on the left. '
-        "The line under each name says what the model changed.</p>",
+        '<p class="hint">Move over a picture to move the line; what stands left and right of it is '
+        "chosen above it, or by a click on a small picture. Numbers are photo → result.</p>",
         *(_picture(place, records, facts.protocol) for place in worst_first(records, facts.protocol)),
     ]
     return (
@@ -71,9 +72,14 @@ def verdicts(rows: Sequence[Row], protocol: Protocol) -> list[str]:
         sentences.append(
             f"{row.model} {word} the {column.title} of the {row.layer} on {row.data} "
             f"from {before:.{digits}f} (photo left as it is) to {after.mean:.{digits}f} dB, "
-            f"mean of {row.pictures} pictures."
+            f"mean of {row.pictures} pictures, better on {row.better} of them."
         )
     return sentences
+
+
+def _absent(absent: dict[str, str]) -> str:
+    """One line under the tables, so that no one looks for a missing column."""
+    return f'<p class="hint">Not measured: {escape(", ".join(absent))} (reasons below).</p>' if absent else ""
 
 
 def _table(table: Table) -> str:

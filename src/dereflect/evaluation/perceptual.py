@@ -246,7 +246,7 @@ def _find(file: WeightsFile, folder: Path, fetch: bool) -> Path:
             return folder / name
     if fetch and file.digest:
         return _fetch(file, folder / file.names[0])
-    raise FileNotFoundError(f"no weights ({' or '.join(file.names)} is not in {folder})")
+    raise FileNotFoundError(f"no weights, {' or '.join(file.names)} is not in {folder}")
 
 
 def _fetch(file: WeightsFile, path: Path) -> Path:

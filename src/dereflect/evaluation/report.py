@@ -46,10 +46,9 @@ def write_report(
         from dereflect.evaluation.ablation import ablation_table
 
         tables = [ablation_table(ablation, rows, protocol), *tables]
-    device = ", ".join(dict.fromkeys(record.device for record in records if record.device))
-    cost = price_table(prices(records), device)
+    cost = price_table(prices(records))
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    machine = f"{device}, {os.cpu_count()} cores, {system}"
+    machine = f"{os.cpu_count()} CPU cores, {system}"
     now = datetime.datetime.now(datetime.UTC)
     facts = Facts(
         protocol,

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from dereflect.evaluation.records import (
     read_records,
     write_record,
 )
+from dereflect.evaluation.resizing import from_square, resized, to_square
 
 PREVIEW_SIDE = 640
 RECORDS = "records.jsonl"
@@ -166,7 +167,7 @@ def load_pair(pair: Pair, protocol: Preset, cut_to_common: bool = False) -> Load
     height, width = pictures["transmission"].shape[:2]
     size = protocol.aligned_size(width, height)
     if size != (width, height):
-        pictures = {role: _resized(picture, size) for role, picture in pictures.items()}
+        pictures = {role: resized(picture, size) for role, picture in pictures.items()}
     return Loaded(
         pictures["blended"],
         {layer: pictures[layer] for layer in (TRANSMISSION, REFLECTION) if layer in pictures},
@@ -177,28 +178,10 @@ def separate_as(protocol: Preset, system: System, photo: NDArray[np.uint8]) -> d
     """Separate a photo at the size that the protocol prescribes; layers come back at the photo's size."""
     if protocol.square is None or isinstance(system, Untouched):
         return dict(zip((TRANSMISSION, REFLECTION), system.separate(photo), strict=True))
-    side, (height, width) = protocol.square, photo.shape[:2]
-    small = _interpolated(photo.astype(np.float32) / np.float32(255), side, side, "bilinear")
-    # Back as DiffRS does it: averaging areas when shrinking both ways, antialiased bilinear otherwise.
-    how = "area" if height <= side and width <= side else "bilinear"
-    layers = (_interpolated(layer, height, width, how) for layer in system.separate(small))
-    return dict(zip((TRANSMISSION, REFLECTION), layers, strict=True))
-
-
-def _interpolated(picture: Picture, height: int, width: int, how: str) -> Picture:
-    import torch
-    import torch.nn.functional as F
-
-    if picture.shape[:2] == (height, width):
-        return picture
-    batch = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    antialias: dict[str, Any] = {} if how == "area" else {"antialias": True, "align_corners": False}
-    resized = F.interpolate(batch, (height, width), mode=how, **antialias)
-    return resized[0].permute(1, 2, 0).clamp(0, 1).numpy()
-
-
-def _resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    height, width = photo.shape[:2]
+    layers = system.separate(to_square(photo, protocol.square))
+    back = (from_square(layer, height, width) for layer in layers)
+    return dict(zip((TRANSMISSION, REFLECTION), back, strict=True))
 
 
 def _previews(

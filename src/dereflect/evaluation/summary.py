@@ -38,6 +38,8 @@ class Row:
     means: dict[str, Mean]
     gains: dict[str, Mean]
     """Mean difference to the untouched input, picture by picture; empty for the untouched input itself."""
+    better: int
+    """Pictures on which the first column is better than that of the untouched input."""
     wins: int
     """Pictures on which nothing else, the untouched input included, is better; ties count for all."""
     pictures: int
@@ -45,11 +47,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Price:
-    """What a model's runs cost, means over pictures."""
+    """What a model's runs cost, medians over pictures (the first run of a process is slow)."""
 
     model: str
     seconds_per_megapixel: float
     bytes_per_megapixel: float | None
+    device: str
 
 
 def summarise(records: Sequence[Record], protocol: Protocol) -> list[Row]:
@@ -91,7 +94,10 @@ def _rows(data: str, layer: str, records: Sequence[Record], protocol: Protocol) 
             means[column.name] = bootstrap([v for _, v in shared], seed)
             if model != UNTOUCHED and all(p in untouched for p, _ in shared):
                 gains[column.name] = bootstrap([v - untouched[p][column.name] for p, v in shared], seed)
-        rows.append(Row(data, layer, model, means, gains, wins[model], len(values)))
+        better = sum(
+            sign * v[first] > sign * untouched[p][first] for p, v in values.items() if p in untouched
+        )
+        rows.append(Row(data, layer, model, means, gains, better, wins[model], len(values)))
     return rows
 
 
@@ -109,7 +115,7 @@ def bootstrap(values: Sequence[float], seed: int) -> Mean:
 
 
 def prices(records: Sequence[Record]) -> list[Price]:
-    """Mean time and memory a megapixel of every model that was timed."""
+    """Time and memory a megapixel of every model that was timed."""
     found = []
     for model in models_of(records):
         timed = [r for r in records if r.model == model and r.seconds is not None]
@@ -117,7 +123,8 @@ def prices(records: Sequence[Record]) -> list[Price]:
             continue
         seconds = [r.seconds / r.megapixels() for r in timed if r.seconds is not None]
         memory = [r.peak_bytes / r.megapixels() for r in timed if r.peak_bytes is not None]
-        found.append(Price(model, float(np.mean(seconds)), float(np.mean(memory)) if memory else None))
+        middle = float(np.median(memory)) if memory else None
+        found.append(Price(model, float(np.median(seconds)), middle, timed[0].device))
     return found
 
 

@@ -21,8 +21,13 @@ class Model:
     def __init__(self, separator: Separator, name: str, settings: Mapping[str, Any]) -> None:
         self.separator = separator
         self.name = name
-        self.device = separator.running
-        parts = [name, self.device, digest_of(separator.method), {k: str(v) for k, v in settings.items()}]
+        self.device = f"{separator.running}, {torch.get_num_threads()} threads"
+        parts = [
+            name,
+            separator.running,
+            digest_of(separator.method),
+            {k: str(v) for k, v in settings.items()},
+        ]
         self.identity = json.dumps(parts, sort_keys=True)
 
     def separate(self, picture: Picture) -> tuple[Picture, Picture]:

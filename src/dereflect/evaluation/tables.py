@@ -41,7 +41,7 @@ def result_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
     for data, layer in dict.fromkeys((row.data, row.layer) for row in rows):
         group = [row for row in rows if (row.data, row.layer) == (data, layer)]
         columns = [column for column in protocol.columns if any(column.name in r.means for r in group)]
-        header = ["model", *(column.title for column in columns), f"gain {columns[0].title}", "wins"]
+        header = ["model", *(heading(column) for column in columns), f"gain in {columns[0].title}", "wins"]
         lines = [_line(row, columns, group) for row in group]
         for item in published_for(data, layer):
             cells = [_plain(_printed(item.values, column), column) for column in columns]
@@ -49,6 +49,11 @@ def result_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
             lines.append(Line(item.method, [*cells, "", ""], note))
         tables.append(Table(f"{data}, {layer} ({group[0].pictures} pictures)", header, lines))
     return tables
+
+
+def heading(column: Column) -> str:
+    """The column's title with an arrow that says which way is better."""
+    return f"{column.title} {'↑' if column.higher_is_better else '↓'}"
 
 
 def _line(row: Row, columns: Sequence[Column], group: Sequence[Row]) -> Line:
@@ -93,12 +98,13 @@ def _printed(values: dict[str, float], column: Column) -> float | None:
     return values.get(column.name)
 
 
-def price_table(prices: Sequence[Price], device: str) -> Table | None:
+def price_table(prices: Sequence[Price]) -> Table | None:
     """Time and memory a megapixel, or None where nothing was timed."""
     lines = [
         Line(
             price.model,
             [
+                price.device,
                 f"{price.seconds_per_megapixel:.2f}",
                 "not measured"
                 if price.bytes_per_megapixel is None
@@ -107,8 +113,9 @@ def price_table(prices: Sequence[Price], device: str) -> Table | None:
         )
         for price in prices
     ]
-    title = f"Cost on {device} (whole separation of one picture, means over pictures)"
-    return Table(title, ["model", "seconds / megapixel", "peak MiB / megapixel"], lines) if lines else None
+    title = "Cost of separating one picture (medians over pictures)"
+    header = ["model", "ran on", "seconds / megapixel", "peak MiB / megapixel beyond the model"]
+    return Table(title, header, lines) if lines else None
 
 
 def to_markdown(table: Table) -> str:
@@ -160,7 +167,9 @@ def _tex(text: str) -> str:
         ("#", "\\#"),
     ):
         text = text.replace(plain, escaped)
-    return text.replace("∞", "$\\infty$")
+    for plain, escaped in (("∞", "$\\infty$"), ("↑", "$\\uparrow$"), ("↓", "$\\downarrow$")):
+        text = text.replace(plain, escaped)
+    return text
 
 
 def to_csv(records: Sequence[Record], protocol: Protocol) -> str:
