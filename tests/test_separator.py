@@ -195,6 +195,40 @@ def test_strength_and_mask_limit_the_removal(share):
         share(values, mask=np.zeros((4, 5), np.uint8))
 
 
+def test_negative_strength_leads_from_the_photo_to_the_reflection(share):
+    values = array()
+    full = share(values)
+    assert np.array_equal(share(values, strength=-1.0).to_numpy()[0], full.to_numpy()[1])
+    half = share(values, strength=-0.5).to_numpy()[0]
+    assert np.abs(half - values * (1 + (1 - SHARE)) / 2).max() <= 0.5 + 1e-3
+    mask = np.zeros((30, 40), np.uint8)
+    mask[:, 20:] = 255
+    masked = share(values, strength=-1.0, mask=mask).to_numpy()[0]
+    assert np.array_equal(masked[:, :20], values[:, :20])
+    assert np.array_equal(masked[:, 20:], full.to_numpy()[1][:, 20:])
+    with pytest.raises(InputError, match="strength"):
+        share(values, strength=-1.01)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_size": 32}, {"tile": 32}], ids=["whole", "fitted", "tiled"])
+def test_an_analysis_is_finished_often_with_the_bytes_of_a_call(settings):
+    method = Share(tile_overlap=8)
+    separator = Separator(method, dtype="float32", **settings)
+    values = array(60, 90)
+    analysis = separator.analyse(values)
+    runs = len(method.seen)
+    assert analysis.memory >= values.nbytes
+    for call in ({}, {"strength": 0.3}, {"strength": -0.6, "mask": values[..., 0]}):
+        finished = separator.develop(analysis, **call)
+        if "tile" not in settings:
+            assert len(method.seen) == runs  # the network did not run again
+        called = separator(values, **call)
+        runs = len(method.seen)
+        for one, other in zip(finished.to_numpy(), called.to_numpy(), strict=True):
+            assert np.array_equal(one, other)
+        assert finished.residual == called.residual
+
+
 def test_random_methods_repeat_with_their_seed():
     separator = Separator(Noise(), dtype="float32", seed=3)
     values = array()

@@ -66,19 +66,20 @@ class Canvas:
 
     Args:
         source: the input.
-        strength: share of the reflection that is taken away, 0 to 1.
+        strength: share of the reflection that is taken away, 0 to 1; below 0 down to -1, share of everything
+            but the reflection that is taken away.
         mask: (H, W) float32 in [0, 1], where it is taken away; None for everywhere.
         as_floats: hold float32 sRGB, for tensors, instead of the picture's own depth.
 
     Raises:
-        InputError: a strength outside 0 to 1.
+        InputError: a strength outside -1 to 1.
     """
 
     def __init__(
         self, source: Source, strength: float = 1.0, mask: Array | None = None, as_floats: bool = False
     ) -> None:
-        if not 0.0 <= strength <= 1.0:
-            raise InputError(f"strength {strength}: give a number from 0 to 1")
+        if not -1.0 <= strength <= 1.0:
+            raise InputError(f"strength {strength}: give a number from -1 to 1")
         self.source = source
         self.strength = strength
         self.mask = mask
@@ -95,13 +96,16 @@ class Canvas:
         photo = self.source.rows(start, stop)
         transmission, reflection = stripe.transmission.clamp(0, 1), stripe.reflection.clamp(0, 1)
         if self.strength < 1.0 or self.mask is not None:
-            share = torch.tensor(self.strength)
+            share = torch.tensor(abs(self.strength))
             if self.mask is not None:
                 share = share * torch.from_numpy(self.mask[start:stop])
+            only_reflection = photo + share * (reflection - photo)
             transmission = photo + share * (transmission - photo)
             reflection = share * reflection
         explained = (transmission + reflection).clamp(0, 1)
         self._difference += float((photo - explained).abs().sum(dtype=torch.float64))
+        if self.strength < 0.0:
+            transmission = only_reflection
         self._transmission[start:stop] = self._finish(transmission, start, stop, keep_own=True)
         self._reflection[start:stop] = self._finish(reflection, start, stop, keep_own=False)
 

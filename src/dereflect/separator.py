@@ -41,6 +41,33 @@ class _Job:
     name: str
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """A picture after the network and before strength and mask; `Separator.develop` finishes it.
+
+    Attributes:
+        seconds: what it took so far.
+    """
+
+    _job: _Job
+    _layers: tiling.Layers | None  # at the network's size; None for tiles
+    _seed: int | None
+    seconds: float
+
+    @property
+    def picture(self) -> Picture:
+        """The input."""
+        return self._job.picture
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds, about."""
+        picture = self._job.picture
+        tensors = [*(self._layers or ()), *(() if self._job.small is None else (self._job.small,))]
+        alpha = 0 if picture.alpha is None else picture.alpha.nbytes
+        return picture.pixels.nbytes + alpha + sum(tensor.nbytes for tensor in tensors)
+
+
 class Separator:
     """Separates pictures with one method, on one device.
 
@@ -141,6 +168,7 @@ class Separator:
                 `dereflect.images.read_any`.
             return_tensors: ``"pt"`` for float tensors in [0, 1] instead of a `Separation`.
             strength: how much of the reflection to take away: 0 leaves the photo as it was, 1 takes all.
+                Below 0 the transmission becomes its opposite: -1 shows the reflection alone.
             mask: where to take it away: a grey picture of the same size in any form that `image` may have,
                 white for yes, grey for in part.
             seed: of random methods, in place of the Separator's own.
@@ -151,19 +179,60 @@ class Separator:
         """
         if return_tensors not in (None, "pt"):
             raise InputError(f"return_tensors '{return_tensors}' is unknown; leave it out, or give 'pt'")
+        analysis = self.analyse(image, seed=seed, progress=progress)
+        if return_tensors == "pt":
+            canvas = self._develop(analysis, strength, mask, progress, as_floats=True)
+            return TensorSeparation(*canvas.tensors())
+        return self.develop(analysis, strength=strength, mask=mask, progress=progress)
+
+    def analyse(self, image: Any, *, seed: int | None = None, progress: Progress | None = None) -> Analysis:
+        """Do the part of a separation that does not depend on strength and mask: reading, and the network.
+
+        Args:
+            image, seed, progress: as for a call.
+
+        Raises:
+            InputError: as for a call.
+        """
         started = time.perf_counter()
         job = self._prepare(image)
-        canvas = Canvas(
-            job.source, strength, self._read_mask(mask, job.picture), as_floats=return_tensors == "pt"
-        )
-        with torch.inference_mode():
-            layers = None
-            if job.small is not None:
+        layers = None
+        if job.small is not None:
+            with torch.inference_mode():
                 layers = self._separate(job.small[None], self.seed if seed is None else seed, progress)
-            self._paint(job, layers, canvas, seed, progress)
-        if return_tensors == "pt":
-            return TensorSeparation(*canvas.tensors())
-        return self._result(job, canvas, time.perf_counter() - started)
+        return Analysis(job, layers, seed, time.perf_counter() - started)
+
+    def develop(
+        self, analysis: Analysis, *, strength: float = 1.0, mask: Any = None, progress: Progress | None = None
+    ) -> Separation:
+        """Finish a separation, as often as wanted: the same bytes as a call, without running the network.
+
+        (A tiled run is the exception: its tiles are too much to keep, so the network runs each time.)
+
+        Args:
+            analysis: of `analyse`, by this Separator.
+            strength, mask, progress: as for a call.
+
+        Raises:
+            InputError: as for a call.
+        """
+        started = time.perf_counter()
+        canvas = self._develop(analysis, strength, mask, progress)
+        return self._result(analysis._job, canvas, analysis.seconds + time.perf_counter() - started)
+
+    def _develop(
+        self,
+        analysis: Analysis,
+        strength: float,
+        mask: Any,
+        progress: Progress | None,
+        as_floats: bool = False,
+    ) -> Canvas:
+        job = analysis._job
+        canvas = Canvas(job.source, strength, self._read_mask(mask, job.picture), as_floats)
+        with torch.inference_mode():
+            self._paint(job, analysis._layers, canvas, analysis._seed, progress)
+        return canvas
 
     def stream(self, inputs: Iterable[Any], batch_size: int = 1, **call: Any) -> Iterator[Separation]:
         """Separate pictures one after the other, in order, holding no more than a batch of them.

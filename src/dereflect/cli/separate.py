@@ -107,9 +107,10 @@ def separate(
         float,
         typer.Option(
             "--strength",
-            min=0.0,
+            min=-1.0,
             max=1.0,
-            help="How much of the reflection to take away; 0 leaves the photo as it was.",
+            help="How much of the reflection to take away: 0 leaves the photo as it was, -1 shows only the "
+            "reflection.",
             rich_help_panel=_PICTURE,
         ),
     ] = 1.0,
