@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import benchmark, data, evaluate, models, separate, synthesize, train
+from dereflect.cli import batch, benchmark, data, evaluate, models, separate, synthesize, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")
 app.command("benchmark")(benchmark.benchmark)
+app.command("batch")(batch.batch)
 
 
 def _show_version(wanted: bool) -> None:

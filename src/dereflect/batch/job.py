@@ -1,0 +1,96 @@
+"""What a batch is asked to do, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dereflect.images import DEFAULT_MAX_PIXELS
+
+State = Literal["done", "refused", "failed"]
+"""``refused``: the picture is at fault, and will be next time too. ``failed``: anything else; tried again."""
+
+ATTEMPTS = 3
+"""A photo that takes its worker down with it this many times is given up."""
+LARGEST_FILE = 1 << 30
+"""Bytes of a file above which it is refused unread: no photo is that large, and workers hold it whole."""
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A batch: from where, to where, with which model and settings.
+
+    Attributes:
+        source: folder or address of the photos.
+        destination: folder or address of the outputs; the source's tree is repeated in it.
+        model: as for `dereflect.load`.
+        options: free settings of the method.
+        settings: of the `Separator`: ``device``, ``dtype``, ``tile``, ``max_size``, ``quality``, ``seed``.
+        strength: how much of the reflection to take away.
+        layers: ``both``, ``transmission`` or ``reflection``.
+        format: ``keep``, or a name in `dereflect.images.FORMATS`.
+        metadata: keep EXIF, profile, XMP and resolution.
+        max_pixels: larger pictures are refused.
+        group: most photos in one task of a worker.
+        group_bytes: most bytes of photo files in one task; a task has at least one photo.
+        batch_size: photos of one size that share a run of the network. 1 gives the same bytes as single runs.
+        shard: (i, n) does only every n-th photo from the i-th on, counted from 0.
+        retry_refused: try again what was refused.
+    """
+
+    source: str
+    destination: str
+    model: str = "default"
+    options: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    strength: float = 1.0
+    layers: str = "both"
+    format: str = "keep"
+    metadata: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    group: int = 16
+    group_bytes: int = 64 << 20
+    batch_size: int = 1
+    shard: tuple[int, int] = (0, 1)
+    retry_refused: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """What the outputs depend on, the photo apart: another model or setting does everything anew."""
+        what = {
+            "model": self.model,
+            "options": dict(self.options),
+            "settings": {key: value for key, value in self.settings.items() if key != "device"},
+            "strength": self.strength,
+            "layers": self.layers,
+            "format": self.format,
+            "metadata": self.metadata,
+        }
+        text = json.dumps(what, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Summary:
+    """What a run of a batch came to."""
+
+    found: int = 0
+    """Photos in the source (of this shard)."""
+    kept: int = 0
+    """Photos that an earlier run has settled."""
+    done: int = 0
+    refused: int = 0
+    failed: int = 0
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of the first refusals and failures; the manifest has them all."""
+    seconds: float = 0.0
+
+    def count(self, row: Mapping[str, Any]) -> None:
+        """Add one row of the manifest."""
+        state: State = row["state"]
+        setattr(self, state, getattr(self, state) + 1)
+        if state != "done" and len(self.errors) < 20:
+            self.errors.append((row["path"], row["error"]))

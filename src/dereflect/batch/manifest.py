@@ -1,0 +1,154 @@
+"""The manifest: one row a photo, in Parquet, in small parts that are each written once.
+
+A part is a whole file or not there at all, so a run that dies leaves a manifest that is true, if short. Of
+several rows of one photo the latest counts. At the end of a run that is alone, the parts become one file.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dereflect.batch.places import Place
+from dereflect.errors import InputError, MissingExtra
+
+FOLDER = "_dereflect/manifest"
+COLUMNS = {
+    "path": "string",  # below the source
+    "state": "string",  # done, refused, failed
+    "error": "string",
+    "source_bytes": "int64",
+    "source_version": "string",  # what changes when the file changes: its entity tag or time
+    "source_sha256": "string",
+    "width": "int32",
+    "height": "int32",
+    "transmission": "string",  # below the destination; "" where it was not asked for
+    "transmission_bytes": "int64",
+    "transmission_sha256": "string",
+    "reflection": "string",
+    "reflection_bytes": "int64",
+    "reflection_sha256": "string",
+    "residual": "float32",
+    "seconds": "float32",
+    "how": "string",
+    "model": "string",
+    "version": "string",
+    "fingerprint": "string",  # of the model and the settings
+    "worker": "string",
+    "attempts": "int32",  # times that a worker has begun it
+    "finished": "float64",  # seconds since 1970
+}
+NOTHING: dict[str, Any] = {
+    name: "" if kind == "string" else 0.0 if kind.startswith("float") else 0 for name, kind in COLUMNS.items()
+}
+"""A row that says nothing, for rows to begin with."""
+_NEEDED = (
+    "path", "state", "source_bytes", "source_version", "fingerprint", "finished",
+    "transmission", "transmission_bytes", "reflection", "reflection_bytes",
+)  # fmt: skip
+
+
+class Manifest:
+    """The rows of a destination.
+
+    Args:
+        place: the destination.
+        rows_a_part, seconds_a_part: a part is written when this many rows are waiting, or this long after
+            the last.
+    """
+
+    def __init__(self, place: Place, rows_a_part: int = 5000, seconds_a_part: float = 20.0) -> None:
+        self.place = place
+        self.rows_a_part = rows_a_part
+        self.seconds_a_part = seconds_a_part
+        self._waiting: list[Mapping[str, Any]] = []
+        self._written = time.monotonic()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a row; it is safe once its part is written."""
+        self._waiting.append(row)
+        late = time.monotonic() - self._written > self.seconds_a_part
+        if len(self._waiting) >= self.rows_a_part or late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self._waiting:
+            self._write_part(_table(self._waiting))
+        self._waiting = []
+        self._written = time.monotonic()
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """The latest row of each photo, by its path, with the columns that a run needs to go on."""
+        latest: dict[str, dict[str, Any]] = {}
+        for part in self._parts():
+            for row in self._read_part(part, _NEEDED).to_pylist():
+                known = latest.get(row["path"])
+                if known is None or known["finished"] <= row["finished"]:
+                    latest[row["path"]] = row
+        return latest
+
+    def table(self) -> Any:
+        """Everything as one `pyarrow.Table`, one row a photo, in the order of paths."""
+        pyarrow = _import_pyarrow()
+        parts = [self._read_part(part) for part in self._parts()]
+        if not parts:
+            return _table([])
+        whole = pyarrow.concat_tables(parts).sort_by([("path", "ascending"), ("finished", "ascending")])
+        paths = whole.column("path").to_pylist()
+        last = [
+            index for index, path in enumerate(paths) if index + 1 == len(paths) or paths[index + 1] != path
+        ]
+        return whole.take(last)
+
+    def compact(self) -> None:
+        """Make one part of all: only for a run that is alone. Dying within it loses and doubles nothing."""
+        self.flush()
+        parts = self._parts()
+        if len(parts) < 2:
+            return
+        self._write_part(self.table())
+        for part in parts:
+            self.place.remove(part)
+
+    def _parts(self) -> list[str]:
+        return sorted(path for path in self.place.entries(FOLDER) if path.endswith(".parquet"))
+
+    def _read_part(self, path: str, columns: Iterable[str] | None = None) -> Any:
+        _import_pyarrow()
+        import pyarrow.parquet
+
+        try:
+            wanted = None if columns is None else list(columns)
+            return pyarrow.parquet.read_table(io.BytesIO(self.place.read(path)), columns=wanted)
+        except Exception as error:
+            first = (str(error).splitlines() or ["?"])[0]
+            raise InputError(
+                f"{self.place}/{path}: this part of the manifest cannot be read ({first}); move it away"
+            ) from error
+
+    def _write_part(self, table: Any) -> None:
+        import pyarrow.parquet
+
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(table, buffer, compression="zstd")
+        # Time first, so that names sort by age.
+        name = f"{FOLDER}/{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
+        self.place.write(name, buffer.getvalue())
+
+
+def _table(rows: list[Mapping[str, Any]]) -> Any:
+    pyarrow = _import_pyarrow()
+    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
+    return pyarrow.Table.from_pylist([{**NOTHING, **row} for row in rows], schema=schema)
+
+
+def _import_pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "batch", "the manifest of dereflect batch") from error
+    return pyarrow

@@ -1,0 +1,206 @@
+"""Where photos come from and go to: a local folder or an object store, behind one small interface."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import posixpath
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dereflect.errors import InputError, MissingExtra
+
+WHOLE_OBJECT_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"})
+"""Protocols whose single put appears whole or not at all; elsewhere we write aside and move."""
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+STAGING = "_dereflect/staging"
+"""Folder, inside a destination that is written to aside and moved, of what is not whole yet."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a place: its path below the place's root, its size, and what changes when it changes."""
+
+    path: str
+    size: int
+    version: str
+
+
+class Place:
+    """A folder, local or in an object store.
+
+    Args:
+        url: a path, or ``s3://bucket/prefix``, ``gs://``, ``az://`` or any other address that fsspec knows.
+
+    Raises:
+        InputError: an address that nothing can open.
+        MissingExtra: fsspec, or the package of an object store, is not installed.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise MissingExtra("fsspec", "batch", "dereflect batch") from error
+        self.url = os.fspath(url)
+        self.protocol = self.url.partition("://")[0] if "://" in self.url else "file"
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            package = _PACKAGES.get(self.protocol)
+            hint = f"run  pip install {package}" if package else str(error)
+            raise InputError(f"{self.url}: this kind of address needs another package; {hint}") from error
+        except ValueError as error:
+            raise InputError(f"{self.url}: not an address that can be opened ({error})") from error
+        self.root = self.root.rstrip("/") or "/"
+        self.local = self.protocol in ("file", "local")
+        if self.local:
+            self.root = os.path.abspath(self.root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Place, (self.url if not self.local else self.root,)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def full(self, path: str) -> str:
+        """The file system's own name of a path below the root."""
+        return posixpath.join(self.root, path) if path else self.root
+
+    def exists(self) -> bool:
+        """Whether anything is there."""
+        return bool(self.files.exists(self.root))
+
+    def folders(self) -> Iterator[tuple[str, list[Entry]]]:
+        """Every folder below the root with its files, one folder at a time, in the order of names.
+
+        Hidden names (and what lies below them) are passed over, and so are links to folders, which may go in
+        circles.
+
+        Raises:
+            InputError: a folder that cannot be listed.
+        """
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            names, entries = self._list(folder)
+            yield folder, entries
+            waiting.extend(posixpath.join(folder, name) for name in sorted(names, reverse=True))
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        """The files directly in a folder, by their path; none if the folder is not there."""
+        try:
+            return {entry.path: entry for entry in self._list(folder)[1]}
+        except InputError:
+            if self.files.exists(self.full(folder)):
+                raise
+            return {}
+
+    def _list(self, folder: str) -> tuple[list[str], list[Entry]]:
+        if self.local:
+            return self._list_local(folder)
+        try:
+            infos = self.files.ls(self.full(folder), detail=True, refresh=True)
+        except TypeError:  # a file system without a listing cache takes no `refresh`
+            infos = self.files.ls(self.full(folder), detail=True)
+        except OSError as error:
+            raise InputError(f"{self.url}/{folder}: cannot be listed ({_reason(error)})") from error
+        folders, entries = [], []
+        for info in infos:
+            name = posixpath.basename(str(info["name"]).rstrip("/"))
+            if not name or name.startswith("."):
+                continue
+            if info["type"] == "directory":
+                folders.append(name)
+            else:
+                version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created", "")
+                entries.append(
+                    Entry(posixpath.join(folder, name), int(info.get("size") or 0), str(version).strip('"'))
+                )
+        return folders, sorted(entries, key=lambda entry: entry.path)
+
+    def _list_local(self, folder: str) -> tuple[list[str], list[Entry]]:
+        folders, entries = [], []
+        try:
+            with os.scandir(self.full(folder)) as found:
+                for item in found:
+                    if item.name.startswith("."):
+                        continue
+                    if item.is_dir(follow_symlinks=False):
+                        folders.append(item.name)
+                    elif item.is_file():
+                        state = item.stat()
+                        path = posixpath.join(folder, item.name)
+                        entries.append(Entry(path, state.st_size, str(state.st_mtime_ns)))
+        except OSError as error:
+            raise InputError(f"{self.full(folder)}: cannot be listed ({_reason(error)})") from error
+        return folders, sorted(entries, key=lambda entry: entry.path)
+
+    def read(self, path: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return bytes(self.files.cat_file(self.full(path)))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file there, whole or not at all, in place of what may be there already.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.local:
+            self._write_local(path, content)
+            return
+        target = self.full(path)
+        if self.protocol in WHOLE_OBJECT_PUTS:
+            self.files.pipe_file(target, content)
+            return
+        aside = self.full(f"{STAGING}/{_temporary_name()}")
+        self.files.makedirs(posixpath.dirname(aside), exist_ok=True)
+        self.files.makedirs(posixpath.dirname(target), exist_ok=True)
+        self.files.pipe_file(aside, content)
+        self.files.mv(aside, target)
+
+    def _write_local(self, path: str, content: bytes) -> None:
+        target = Path(self.full(path))
+        aside = Path(self.full(STAGING)) / _temporary_name()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(aside, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        finally:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+
+    def remove(self, path: str) -> None:
+        """Take a file away; it is no fault if it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.rm_file(self.full(path))
+
+    def clear_staging(self) -> None:
+        """Take away what killed writers have left half-written. Only for a run that is alone."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.rm(self.full(STAGING), recursive=True)
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 as hexadecimal text."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _temporary_name() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(6)}.part"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
