@@ -1,6 +1,7 @@
 """`dereflect evaluate` and `dereflect benchmark` with a real model of tiny size."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from dereflect.cli import app
 from dereflect.errors import InputError, ModelError
+from dereflect.evaluation.ablation import load_variants, read_ablation
 
 
 def invoke(*arguments):
@@ -83,6 +85,34 @@ def test_an_ablation_file_gives_the_papers_table(pairs, model_folder, tmp_path):
     assert "| full | trained | " in table
     with pytest.raises(InputError, match="names no model"):
         invoke("evaluate", "--data", pairs, "--ablate", file, "-o", out)
+
+
+def test_the_shipped_ablations_are_sound():
+    """Every file reads, and every switch is one that its method knows."""
+    from dereflect.methods.diffrs.settings import DiffRSSettings
+    from dereflect.methods.dmdnet.config import DMDNetConfig
+    from dereflect.methods.ytmt.config import NAMED
+
+    folder = Path(__file__).parents[2] / "recipes" / "ablations"
+    files = {path.stem: read_ablation(path) for path in folder.glob("*.yaml")}
+    assert set(files) == {"ytmt", "dmdnet", "diffrs", "diffrs_w"}
+    for variant in files["ytmt"].variants:
+        assert variant.model.removeprefix("{model}/") in NAMED
+    for variant in [*files["diffrs"].variants, *files["diffrs_w"].variants]:
+        DiffRSSettings.from_options(variant.options)
+    for variant in files["dmdnet"].variants:
+        values = {key: {"on": True, "off": False}.get(text, text) for key, text in variant.options.items()}
+        DMDNetConfig.from_mapping(values)
+
+
+def test_a_variants_own_weights_may_lie_below_the_model_given(model_folder, tmp_path):
+    file = tmp_path / "ablation.yaml"
+    file.write_text("title: x\nvariants: [{name: a, model: '{model}/tiny'}]")
+    ablation = read_ablation(file)
+    (model,) = load_variants(ablation, str(model_folder.parent), {}, {"device": "cpu"})
+    assert model.name == "a"
+    with pytest.raises(InputError, match="'a' names no model"):
+        next(load_variants(ablation, None, {}, {}))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ class Variant(BaseModel):
 
     name: str
     shows: dict[str, str] = Field(default_factory=dict, description="cells of the paper's switch columns")
-    model: str | None = Field(None, description="its own weights, where the variant was trained apart")
+    model: str | None = Field(
+        None, description="its own weights, where it was trained apart; {model} stands for the one given"
+    )
     options: dict[str, str] = Field(default_factory=dict, description="settings of the method")
 
 
@@ -81,9 +83,11 @@ def load_variants(
         InputError: neither the file nor the user says which weights a variant uses.
     """
     for variant in ablation.variants:
-        source = variant.model or model or ablation.model
-        if source is None:
+        shared = model or ablation.model
+        source = variant.model or shared
+        if source is None or ("{model}" in source and shared is None):
             raise InputError(f"ablation variant '{variant.name}' names no model; give --model")
+        source = source.replace("{model}", shared or "")
         mine = {**options, **variant.options}
         yield Model(load(source, options=mine, **settings), variant.name, {**settings, **mine})
 
