@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dereflect.data.pairs import SUFFIXES
 from dereflect.errors import InputError
-
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -23,7 +22,7 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no pictures")
     return paths

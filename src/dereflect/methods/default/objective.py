@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop, to_tensor
 from dereflect.data.glass import GlassMix, photograph, residual_reflection
+from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
 from dereflect.methods.default.method import DefaultMethod
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
@@ -78,11 +79,10 @@ class GlassCrops:
         self.photos = decode_all(photos, settings.short_side)
         self.pairs = []
         if settings.pairs:
-            for blended, transmission in pair_paths(folder / settings.pairs):
-                if blended.stem not in settings.held_out_pairs:
-                    self.pairs.append(
-                        (decode(blended, settings.short_side), decode(transmission, settings.short_side))
-                    )
+            for pair in read_pairs(folder / settings.pairs, check_sizes=False):
+                if pair.name not in settings.held_out_pairs:
+                    sides = (decode(path, settings.short_side) for path in (pair.blended, pair.transmission))
+                    self.pairs.append(tuple(sides))
         self.pairs = [(i, t if t.size == i.size else t.resize(i.size)) for i, t in self.pairs]
 
     def __len__(self) -> int:
@@ -135,22 +135,6 @@ def _jitter(images: list[Tensor], rng: np.random.Generator) -> list[Tensor]:
     power = math.exp(rng.uniform(-0.25, 0.25))
     scale = torch.from_numpy(gain.astype(np.float32))
     return [(image**power * scale).clamp(0, 1) for image in images]
-
-
-def pair_paths(folder: Path) -> list[tuple[Path, Path]]:
-    """(blended, transmission) files of a folder, matched by stem.
-
-    Raises:
-        RecipeError: a sub-folder or a partner is missing.
-    """
-    try:
-        blended = {path.stem: path for path in list_pictures(folder / "blended")}
-        transmission = {path.stem: path for path in list_pictures(folder / "transmission_layer")}
-    except Exception as error:
-        raise RecipeError(f"{folder}: needs pictures in blended and transmission_layer ({error})") from error
-    if alone := sorted(set(blended) ^ set(transmission)):
-        raise RecipeError(f"{folder}: {alone[0]} is in only one of blended and transmission_layer")
-    return [(blended[stem], transmission[stem]) for stem in sorted(blended)]
 
 
 class DefaultObjective(Objective):
@@ -242,18 +226,18 @@ class DefaultObjective(Objective):
         """Mean PSNR of the transmission, and what it gains over the untouched photo, on every set that is
         held out.
         """
-        sets: dict[str, list[tuple[Path, Path]]] = {}
+        sets: dict[str, list[Pair]] = {}
         if self.settings.pairs and self.settings.held_out_pairs:
-            found = pair_paths(self.folder / self.settings.pairs)
-            sets["pairs"] = [pair for pair in found if pair[0].stem in self.settings.held_out_pairs]
+            found = read_pairs(self.folder / self.settings.pairs, check_sizes=False)
+            sets["pairs"] = [pair for pair in found if pair.name in self.settings.held_out_pairs]
         for name in self.settings.validate_on:
-            sets[name] = pair_paths(self.folder / name)[: self.settings.validate_at_most]
+            sets[name] = read_pairs(self.folder / name, check_sizes=False)[: self.settings.validate_at_most]
         network: DefaultNetwork = self.plain("separator").eval()
         results: dict[str, float] = {}
         for name, pairs in sets.items():
             scores = []
-            for blended_path, transmission_path in pairs:
-                blended, truth = to_tensor(decode(blended_path)), to_tensor(decode(transmission_path))
+            for pair in pairs:
+                blended, truth = to_tensor(decode(pair.blended)), to_tensor(decode(pair.transmission))
                 if truth.shape != blended.shape:
                     continue
                 with torch.no_grad():
