@@ -22,10 +22,9 @@ from dereflect.errors import InputError
 from dereflect.images import DEFAULT_MAX_PIXELS, Picture, read_any
 from dereflect.images.picture import Array, convert_depth
 from dereflect.methods.contract import Method, Progress
+from dereflect.runner import Runner
 from dereflect.separation import Separation, TensorSeparation
 
-BEST_SCALES = (1.0, 0.75)
-"""Sizes, relative to the fast one, that ``quality="best"`` averages, each as it is and mirrored."""
 HALF_PRECISION_MEMORY = 0.6
 """Working memory in a 16-bit format relative to float32: activations halve, buffers for sums do not."""
 
@@ -111,6 +110,7 @@ class Separator:
         self.device, self.remark = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.method = method.prepare(self.device, self.dtype)
+        self._run = Runner(self.method, self.device, best=quality == "best")
         self.name = name or getattr(method, "family", type(method).__name__)
         self.tile = tile
         self.max_size = max_size
@@ -199,7 +199,7 @@ class Separator:
         layers = None
         if job.small is not None:
             with torch.inference_mode():
-                layers = self._separate(job.small[None], self.seed if seed is None else seed, progress)
+                layers = self._run(job.small[None], self.seed if seed is None else seed, progress)
         return Analysis(job, layers, seed, time.perf_counter() - started)
 
     def develop(
@@ -273,7 +273,7 @@ class Separator:
             smalls = [job.small for job in jobs if job.small is not None]
             layers = None
             if smalls:
-                layers = self._separate(torch.stack(smalls), self.seed if seed is None else seed, None)
+                layers = self._run(torch.stack(smalls), self.seed if seed is None else seed, None)
             shared = (time.perf_counter() - started) / len(jobs)
             for index, job in enumerate(jobs):
                 started = time.perf_counter()
@@ -316,7 +316,7 @@ class Separator:
                 height,
                 width,
                 job.layout,
-                lambda tile: self._separate(tile, own_seed, None),
+                lambda tile: self._run(tile, own_seed, None),
                 progress,
             )
         elif job.layout.kind == "whole":
@@ -326,47 +326,6 @@ class Separator:
             stripes = tiling.stripes_of_fitted(job.small, pair, job.source.rows, height, width)
         for stripe in stripes:
             canvas.paint(stripe)
-
-    def _separate(self, batch: Tensor, seed: int, progress: Progress | None) -> tiling.Layers:
-        """Run the method on (B, 3, h, w) of any size; both layers come back on the CPU, clamped to [0, 1]."""
-        if self.quality == "fast":
-            return self._run_method(batch, seed, progress)
-        total_removed, total_reflection = torch.zeros_like(batch), torch.zeros_like(batch)
-        copies = [(scale, mirrored) for scale in BEST_SCALES for mirrored in (False, True)]
-        size = batch.shape[-2:]
-        for scale, mirrored in copies:
-            copy = batch.flip(-1) if mirrored else batch
-            if scale != 1.0:
-                smaller = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-                copy = torch.nn.functional.interpolate(copy, smaller, mode="bicubic", antialias=True).clamp(
-                    0, 1
-                )
-            transmission, reflection = self._run_method(copy, seed, None)
-            for total, layer in ((total_removed, copy - transmission), (total_reflection, reflection)):
-                if scale != 1.0:
-                    layer = torch.nn.functional.interpolate(layer, size, mode="bicubic")
-                total += layer.flip(-1) if mirrored else layer
-        count = len(copies)
-        return (batch - total_removed / count).clamp(0, 1), (total_reflection / count).clamp(0, 1)
-
-    def _run_method(self, batch: Tensor, seed: int, progress: Progress | None) -> tiling.Layers:
-        height, width = batch.shape[-2:]
-        traits = self.method.traits
-        rows, columns = (_padded(side, traits.min_size, traits.size_multiple) for side in (height, width))
-        padded = batch[..., _mirror(height, rows), :][..., _mirror(width, columns)]
-        generator = torch.Generator().manual_seed(seed) if traits.random else None
-        try:
-            layers = self.method(padded.to(self.device), generator=generator, progress=progress)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            raise InputError(
-                f"{width} x {height} needs more memory than {self.device} has; give a smaller --max-size"
-            ) from error
-        transmission, reflection = (
-            layer[..., :height, :width].to("cpu", torch.float32).clamp(0, 1) for layer in layers
-        )
-        return transmission, reflection
 
     def _read_mask(self, mask: Any, picture: Picture) -> Array | None:
         if mask is None:
@@ -427,16 +386,3 @@ def separate(image: Any, model: str | os.PathLike[str] = "default", **settings: 
 
 def _shape(job: _Job) -> tuple[int, ...]:
     return () if job.small is None else tuple(job.small.shape)
-
-
-def _padded(side: int, least: int, multiple: int) -> int:
-    return -(-max(side, least) // multiple) * multiple
-
-
-def _mirror(length: int, wanted: int) -> Tensor:
-    """Indices that continue 0 .. length - 1 by reflection up to `wanted`, back and forth if need be."""
-    if length == 1:
-        return torch.zeros(wanted, dtype=torch.long)
-    period = 2 * (length - 1)
-    index = torch.arange(wanted) % period
-    return torch.minimum(index, period - index)
