@@ -159,7 +159,7 @@ def test_the_report_is_written_whole_and_opens_offline(tmp_path):
     assert sources
     assert all((out / source).is_file() for source in sources)
     content = json.loads((out / "results.json").read_text())
-    assert content["summary"][-1]["data"] == "all pictures"
+    assert content["summary"][0]["data"] == "all pictures"
     assert len(content["pictures"]) == 8
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert len(rows) == 2 * 2 + 2 * 4

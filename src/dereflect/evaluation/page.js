@@ -11,6 +11,9 @@ for (const section of document.querySelectorAll(".picture")) {
     '<span class="leftname"></span><span class="rightname"></span>';
   const [under, over] = [slider.querySelector(".under"), slider.querySelector(".over img")];
   under.loading = over.loading = "lazy";
+  under.onload = () => {
+    if (under.naturalWidth < 420) under.style.width = "420px"; // room for both names
+  };
   const pick = document.createElement("div");
   pick.className = "pick";
   const choosers = [];

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from dereflect.evaluation.protocol import Column, Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED, Record, models_of
-from dereflect.evaluation.summary import Row, worst_first
+from dereflect.evaluation.summary import ALL, Row, worst_first
 from dereflect.evaluation.tables import Table
 
 
@@ -55,10 +55,11 @@ def render(
 
 
 def verdicts(rows: Sequence[Row], protocol: Protocol) -> list[str]:
-    """One plain sentence for each model, data set and layer."""
+    """One plain sentence for each model and layer, over all pictures where there are several data sets."""
     column = protocol.columns[0]
     sentences = []
-    for row in rows:
+    overall = [row for row in rows if row.data == ALL] or list(rows)
+    for row in overall:
         if row.model == UNTOUCHED or column.name not in row.gains:
             continue
         gain, after = row.gains[column.name], row.means[column.name]
@@ -120,7 +121,7 @@ def _reading(facts: Facts) -> str:
     items += [
         f"{column.title}: {column.convention}; {'higher' if column.higher_is_better else 'lower'} is better."
         for column in protocol.columns
-        if column.name not in facts.absent
+        if column.title not in facts.absent
     ]
     items += [f"{title} is absent: {reason}." for title, reason in facts.absent.items()]
     items += [f"{data}: {note}." for data, notes in facts.notes.items() for note in notes]

@@ -62,12 +62,12 @@ def measure_apart(
 
 
 def measure(
-    model: str, megapixels: float, options: Mapping[str, str], settings: Mapping[str, Any], enough: float = 10
+    model: str, megapixels: float, options: Mapping[str, str], settings: Mapping[str, Any], enough: float = 20
 ) -> Speed:
     """Measure in this process.
 
     Args:
-        enough: once this many seconds of timed runs are done, or three runs, no more are made.
+        enough: once this many seconds of timed runs are done, or five runs, no more are made.
     """
     import numpy as np
     import torch
@@ -88,7 +88,7 @@ def measure(
     times = [time.perf_counter() - start]  # counts only where it takes so long that counting is nothing
     if times[0] < enough:
         times = []
-        while sum(times) < enough and len(times) < 3:
+        while sum(times) < enough and len(times) < 5:
             start = time.perf_counter()
             separator(photo)
             times.append(time.perf_counter() - start)

@@ -62,7 +62,7 @@ def summarise(records: Sequence[Record], protocol: Protocol) -> list[Row]:
     if all(name in names for name in SIR2):
         groups.append(("sir2", [r for r in records if r.data in SIR2]))
     if len(names) > 1:
-        groups.append((ALL, list(records)))
+        groups.insert(0, (ALL, list(records)))
     rows = []
     for name, group in groups:
         for layer in LAYERS:

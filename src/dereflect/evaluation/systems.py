@@ -21,7 +21,7 @@ class Model:
     def __init__(self, separator: Separator, name: str, settings: Mapping[str, Any]) -> None:
         self.separator = separator
         self.name = name
-        self.device = f"{separator.running}, {torch.get_num_threads()} threads"
+        self.device = f"{separator.running}, threads: {torch.get_num_threads()}"
         parts = [
             name,
             separator.running,
