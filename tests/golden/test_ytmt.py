@@ -3,7 +3,7 @@
 import math
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -19,6 +19,7 @@ from dereflect.data.synthesis.kernels import gaussian_taps
 from dereflect.evaluation import metrics
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.criteria import Criteria
+from dereflect.methods.ytmt.fast.system import FastSystem
 from dereflect.methods.ytmt.two_stage import System, build_network
 from dereflect.nn import losses
 from dereflect.nn.discriminator import PatchDiscriminator, VggDiscriminator
@@ -122,7 +123,7 @@ def check_blocks_new(file: GoldenFile) -> None:
     compare_pair(file, "outc.out", nets["ytmt_ucs"].outc(file.take("outc.in.l"), file.take("outc.in.r")))
 
 
-def compare_pair(file: GoldenFile, key: str, pair: tuple[Tensor, Tensor], ends: str = "lr") -> None:
+def compare_pair(file: GoldenFile, key: str, pair: tuple[Tensor, Tensor], ends: Sequence[str] = "lr") -> None:
     file.compare(f"{key}.{ends[0]}", pair[0], atol=OUTPUT)
     file.compare(f"{key}.{ends[1]}", pair[1], atol=OUTPUT)
 
@@ -216,8 +217,12 @@ def check_stages(file: GoldenFile, seeds: list[str], suffixes: list[str]) -> Non
         for case in file.groups():
             with torch.inference_mode():
                 plain = system.stages(file.take(f"{case}.image"))
-            for suffix, pair in zip(suffixes, plain, strict=True):
-                compare_pair(file, f"{case}.{name}", pair, ends=("T" + suffix, "R" + suffix))
+                fast = FastSystem(system, torch.device("cpu"), torch.float32).stages(
+                    file.take(f"{case}.image")
+                )
+            for way in (plain, fast):
+                for suffix, pair in zip(suffixes, way, strict=True):
+                    compare_pair(file, f"{case}.{name}", pair, ends=("T" + suffix, "R" + suffix))
 
 
 def check_gan(file: GoldenFile) -> None:
