@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import batch, benchmark, data, evaluate, models, separate, synthesize, train
+from dereflect.cli import batch, benchmark, data, evaluate, models, separate, serve, synthesize, train
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")
 app.command("benchmark")(benchmark.benchmark)
 app.command("batch")(batch.batch)
+app.command("serve")(serve.serve)
 
 
 def _show_version(wanted: bool) -> None:

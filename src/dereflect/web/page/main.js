@@ -1,0 +1,180 @@
+// Wires the page: photo in, progress, result, controls, download.
+
+import * as brush from "./brush.js";
+import { onTokenNeeded, render, request, separate } from "./service.js";
+import { draw, show } from "./view.js";
+
+const element = (id) => document.getElementById(id);
+const strength = element("strength");
+let photo = null; // the File at work
+let result = null; // {id, facts, layers}
+let running = null; // AbortController of the separation at work
+let redraw = 0;
+
+onTokenNeeded(() => new Promise((resolve) => {
+  const dialog = element("ask");
+  element("token").value = "";
+  dialog.onclose = () => (element("token").value ? resolve(element("token").value) : dialog.showModal());
+  dialog.showModal();
+}));
+
+function fail(error) {
+  element("error").textContent = error.message.charAt(0).toUpperCase() + error.message.slice(1);
+  element("error").hidden = false;
+}
+
+async function listModels() {
+  const models = await request("GET", "/v1/models");
+  element("models").replaceChildren(...models.map((model) => {
+    const card = document.createElement("label");
+    card.className = "card";
+    const input = Object.assign(document.createElement("input"), {
+      type: "radio", name: "model", value: model.name, checked: model.default,
+    });
+    const words = document.createElement("div");
+    words.append(Object.assign(document.createElement("b"), { textContent: model.name }));
+    for (const text of [model.summary, model.speed && `Speed: ${model.speed}`, model.quality && `Quality: ${model.quality}`]) {
+      if (text) words.append(Object.assign(document.createElement("span"), { textContent: text }));
+    }
+    card.append(input, words);
+    return card;
+  }));
+}
+
+const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value ?? "";
+
+function progress(words, share) {
+  element("status").textContent = words;
+  if (share === null) element("progress").removeAttribute("value");
+  else element("progress").value = share;
+}
+
+async function start(file) {
+  running?.abort();
+  const own = running = new AbortController();
+  photo = file;
+  element("error").hidden = true;
+  element("work").hidden = false;
+  element("again").hidden = true;
+  document.title = "dereflect: working";
+  try {
+    const found = await separate(file, chosen("model"), chosen("quality"), progress, own.signal);
+    if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
+    result = found;
+    const { width, height } = found.layers.photo;
+    const sameSize = brush.mask.width === width && brush.mask.height === height && brush.isPainted();
+    show(found.layers);
+    if (!sameSize) brush.reset(width, height);
+    element("intake").hidden = true;
+    element("result").hidden = false;
+    element("another").hidden = false;
+    brush.setActive(element("brush").checked);
+    describe(found.facts);
+    update();
+    element("result").scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    if (error.name !== "AbortError") fail(error);
+  } finally {
+    if (running === own) {
+      running = null;
+      element("work").hidden = true;
+      element("again").hidden = result === null;
+      document.title = "dereflect: take the reflection out of a photo";
+    }
+  }
+}
+
+function describe(facts) {
+  const parts = [`${facts.width} × ${facts.height} ${facts.format}`, `${facts.model}, ${facts.seconds.toFixed(1)} s`];
+  element("facts").textContent = [...parts, ...facts.notes].join(" · ");
+}
+
+function update() {
+  cancelAnimationFrame(redraw);
+  redraw = requestAnimationFrame(() => draw(strength.value / 100, brush.isPainted() ? brush.mask : null));
+  const value = Number(strength.value);
+  const words = value === 0 ? "the photo as it was"
+    : value === 100 ? "the reflection is removed"
+    : value === -100 ? "only the reflection"
+    : value > 0 ? "a part of the reflection is removed" : "the scene fades, the reflection stays";
+  element("strength-words").textContent = `${String(value).replace("-", "−")} %: ${words}`;
+  strength.setAttribute("aria-valuetext", `${value} %: ${words}`);
+  element("after-tag").textContent = value < 0 ? "Reflection" : "Result";
+}
+
+async function download(button, layers) {
+  const label = button.textContent;
+  element("error").hidden = true;
+  button.disabled = true;
+  button.textContent = "Writing the file";
+  const whole = layers === "reflection"; // the reflection is always given in full
+  const wish = { layers, strength: whole ? 1 : strength.value / 100, format: element("format").value };
+  try {
+    wish.mask = whole ? null : await brush.maskFile();
+    let file;
+    try {
+      file = await render(result.id, wish);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      await start(photo); // the server has forgotten it meanwhile
+      file = await render(result.id, wish);
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file.blob);
+    link.download = file.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (error) {
+    fail(error);
+  } finally {
+    button.disabled = false;
+    button.textContent = label;
+  }
+}
+
+for (const id of ["file", "camera"]) {
+  element(id).addEventListener("change", (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    if (file) start(file);
+  });
+}
+document.addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  if (file) start(file);
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  const [file] = event.dataTransfer.files;
+  if (file) start(file);
+});
+element("cancel").addEventListener("click", () => running?.abort());
+element("again").addEventListener("click", () => photo && start(photo));
+element("another").addEventListener("click", () => {
+  element("result").hidden = true;
+  element("intake").hidden = false;
+  element("another").hidden = true;
+  element("again").hidden = true;
+  if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
+  result = null;
+  element("file").focus();
+});
+strength.addEventListener("input", update);
+element("brush").addEventListener("change", (event) => {
+  element("brush-tools").hidden = !event.target.checked;
+  brush.setActive(event.target.checked);
+});
+element("clear").addEventListener("click", brush.clear);
+brush.onChange(update);
+element("download").addEventListener("click", (event) => download(event.currentTarget, "transmission"));
+element("download-reflection").addEventListener("click", (event) => download(event.currentTarget, "reflection"));
+
+listModels().catch(fail);

@@ -1,0 +1,98 @@
+// Talks to the server that this page came from, and to nobody else.
+
+/** An answer that says what is wrong. */
+export class Refusal extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+let askForToken = async () => { throw new Refusal(401, "this service needs its token"); };
+let token = sessionStorage.getItem("token");
+
+/** What to do when the service needs a token: a function that asks the person and gives it. */
+export function onTokenNeeded(ask) { askForToken = ask; }
+
+/** Send a request; `onSent(share)` hears how much of the body is on its way. */
+export async function request(method, path, { body = null, kind = "json", onSent = null, signal = null } = {}) {
+  for (;;) {
+    try {
+      return await send(method, path, body, kind, onSent, signal);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      token = await askForToken();
+      sessionStorage.setItem("token", token);
+    }
+  }
+}
+
+// XMLHttpRequest and not fetch: only it tells how much of an upload has been sent.
+function send(method, path, body, kind, onSent, signal) {
+  return new Promise((resolve, reject) => {
+    const call = new XMLHttpRequest();
+    call.open(method, path);
+    call.responseType = "blob";
+    if (token) call.setRequestHeader("Authorization", `Bearer ${token}`);
+    if (onSent) call.upload.onprogress = (event) => event.lengthComputable && onSent(event.loaded / event.total);
+    call.onload = async () => {
+      if (call.status >= 200 && call.status < 300) {
+        const disposition = call.getResponseHeader("Content-Disposition") ?? "";
+        const coded = /filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1];
+        const name = coded ? decodeURIComponent(coded) : "picture";
+        if (kind === "blob") return resolve({ blob: call.response, name });
+        return resolve(call.status === 204 ? null : JSON.parse(await call.response.text()));
+      }
+      let text = `the server answered ${call.status}`;
+      try { text = JSON.parse(await call.response.text()).error ?? text; } catch { /* no JSON: keep the number */ }
+      reject(new Refusal(call.status, text));
+    };
+    call.onerror = () => reject(new Refusal(0, "the server cannot be reached; is it still running?"));
+    call.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal?.addEventListener("abort", () => call.abort());
+    call.send(body);
+  });
+}
+
+/** Separate a photo and fetch the small copies; `onProgress(words, share)` hears how it goes. */
+export async function separate(file, model, quality, onProgress, signal) {
+  const form = new FormData();
+  form.append("image", file, file.name || "picture.png");
+  form.append("model", model);
+  form.append("quality", quality);
+  onProgress("Sending the photo", 0);
+  let job = await request("POST", "/v1/jobs", {
+    body: form, signal, onSent: (share) => onProgress("Sending the photo", share),
+  });
+  const forget = () => { request("DELETE", `/v1/jobs/${job.id}`).catch(() => {}); };
+  signal.addEventListener("abort", forget, { once: true });
+  for (let pause = 150; job.state === "queued" || job.state === "running"; pause = Math.min(1000, pause * 1.3)) {
+    if (job.state === "queued") {
+      onProgress(job.position === 0 ? "Next in line" : `In line: ${job.position} before you`, null);
+    } else {
+      const { done, total } = job.progress ?? {};
+      onProgress(total ? `Separating: step ${done} of ${total}` : "Separating", total ? done / total : null);
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    signal.throwIfAborted();
+    job = await request("GET", `/v1/jobs/${job.id}`, { signal });
+  }
+  if (job.state !== "done") throw new Refusal(422, job.error ?? "the separation was stopped");
+  const layers = {};
+  for (const layer of ["photo", "transmission", "reflection"]) {
+    const { blob } = await request("GET", `/v1/jobs/${job.id}/previews/${layer}`, { kind: "blob", signal });
+    layers[layer] = await createImageBitmap(blob);
+  }
+  signal.removeEventListener("abort", forget);
+  return { id: job.id, facts: job.result, layers };
+}
+
+/** The finished picture in full size, as {blob, name}. */
+export async function render(id, { layers, strength, mask, format }) {
+  const form = new FormData();
+  form.append("layers", layers);
+  form.append("strength", String(strength));
+  form.append("format", format);
+  if (mask) form.append("mask", mask, "mask.png");
+  return request("POST", `/v1/jobs/${id}/render`, { body: form, kind: "blob" });
+}

@@ -1,0 +1,27 @@
+"""Small upright sRGB copies for the browser, which cannot show every format, depth and profile itself."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from dereflect.images import Picture
+from dereflect.images.colour import colour_space
+from dereflect.images.picture import convert_depth
+
+LONGEST_SIDE = 1600
+LAYERS = {"photo": "blended", "transmission": "transmission", "reflection": "reflection"}
+"""What the page calls the pictures, and what `Separation` does."""
+
+
+def preview(picture: Picture) -> bytes:
+    """A JPEG in sRGB of at most `LONGEST_SIDE` pixels; transparency is left out."""
+    space = None if picture.grey else colour_space(picture.metadata.icc)
+    pixels = picture.pixels if space is None else space.to_srgb(picture.pixels)
+    image = Image.fromarray(convert_depth(pixels, np.dtype(np.uint8))).convert("RGB")
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()

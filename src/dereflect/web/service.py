@@ -1,0 +1,290 @@
+"""What the service does, apart from HTTP: models, the two lines of work, and what is kept for the page."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import secrets
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dereflect import images
+from dereflect.catalog import CARDS
+from dereflect.errors import DereflectError
+from dereflect.images.writing import target_format
+from dereflect.methods.contract import Progress
+from dereflect.separation import Separation
+from dereflect.separator import Analysis, Separator
+from dereflect.web.jobs import Job, Line, LineFull, TimedOut
+from dereflect.web.metrics import Metrics
+from dereflect.web.previews import LAYERS, preview
+from dereflect.web.settings import Limits
+from dereflect.web.uploads import Photo, read_mask
+
+log = logging.getLogger("dereflect.web")
+Quality = Literal["fast", "best"]
+FINISHERS = 2
+"""Threads that blend and encode finished separations for the page; they wait for no network."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a separation is to be written."""
+
+    layers: str = "transmission"
+    format: str = "png"
+    strength: float = 1.0
+    mask: bytes | None = None
+    metadata: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A file to send back."""
+
+    content: bytes
+    name: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A separation that the page may still ask for."""
+
+    analysis: Analysis
+    separator: Separator
+    previews: dict[str, bytes]
+    facts: dict[str, Any]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds, about."""
+        return self.analysis.memory + sum(len(content) for content in self.previews.values())
+
+
+@dataclass
+class Kept:
+    """A job of the page."""
+
+    job: Job
+    stem: str
+    suffix: str
+    format: str
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def finished(self) -> Finished | None:
+        """Its result, once it is done."""
+        return self.job.future.result() if self.job.state == "done" else None
+
+
+class Service:
+    """Runs separations for many people on one machine, within limits.
+
+    Args:
+        separators: what may be asked for, by name; the first is taken where nothing is said.
+        limits: bounds of everything.
+    """
+
+    def __init__(self, separators: Mapping[str, Separator], limits: Limits) -> None:
+        self.limits = limits
+        self.metrics = Metrics()
+        self.default = next(iter(separators))
+        self._separators: dict[tuple[str, str], Separator] = {}
+        for name, separator in separators.items():
+            separator.max_pixels = limits.pixels
+            for quality in ("fast", "best"):
+                self._separators[name, quality] = twin = copy.copy(separator)  # one network, two settings
+                twin.quality = quality
+        self.names = tuple(separators)
+        self.line = Line("separate", limits.jobs, limits.queue, limits.waiting_bytes, limits.seconds)
+        self.finishing = Line("finish", FINISHERS, limits.queue, limits.waiting_bytes, limits.seconds)
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Stop working."""
+        self.line.close()
+        self.finishing.close()
+
+    def models(self) -> list[dict[str, Any]]:
+        """What may be asked for, in words."""
+        listed = []
+        for name in self.names:
+            card = CARDS.get(name)
+            words = {"summary": "a model of your own", "paper": "", "licence": "", "speed": "", "quality": ""}
+            if card is not None:
+                words = {key: str(getattr(card, key)) for key in words}
+            running = self._separators[name, "fast"].running
+            listed.append({"name": name, "default": name == self.default, **words, "running": running})
+        return listed
+
+    def separate(self, photo: Photo, model: str, quality: Quality, wish: Wish) -> Job:
+        """Put a separation into the line; the job's result is an `Answer`.
+
+        Raises:
+            LineFull: no room to wait.
+        """
+        separator = self._separators[model, quality]
+
+        def work(progress: Progress) -> Answer:
+            analysis = separator.analyse(photo.content, progress=progress)
+            return self._write(separator, analysis, photo, wish)
+
+        size = len(photo.content) + len(wish.mask or b"")
+        return self._submit(work, model, size)
+
+    def open(self, photo: Photo, model: str, quality: Quality) -> str:
+        """Put a separation into the line and keep what comes of it for the page; returns its id.
+
+        Raises:
+            LineFull: no room to wait.
+        """
+        separator = self._separators[model, quality]
+
+        def work(progress: Progress) -> Finished:
+            analysis = separator.analyse(photo.content, progress=progress)
+            result = separator.develop(analysis)
+            shown = {layer: preview(result.pictures[name]) for layer, name in LAYERS.items()}
+            return Finished(analysis, separator, shown, describe(result))
+
+        job = self._submit(work, model, len(photo.content))
+        kept = Kept(job, photo.stem, photo.suffix, photo.format)
+        identity = secrets.token_urlsafe(12)
+        with self._lock:
+            self._kept[identity] = kept
+        self.sweep()
+        return identity
+
+    def find(self, identity: str) -> Kept | None:
+        """A kept job, if it is still there; being asked for keeps it longer."""
+        self.sweep()
+        with self._lock:
+            kept = self._kept.get(identity)
+            if kept is not None:
+                kept.used = time.monotonic()
+                self._kept.move_to_end(identity)
+            return kept
+
+    def forget(self, identity: str) -> bool:
+        """Drop a kept job, and stop it if it has not finished; False where it is not there."""
+        with self._lock:
+            kept = self._kept.pop(identity, None)
+        if kept is not None:
+            kept.job.cancel()
+        return kept is not None
+
+    def finish(self, kept: Kept, finished: Finished, wish: Wish) -> Job:
+        """Write a kept separation; the job's result is an `Answer`, the same as `separate` gives.
+
+        Raises:
+            LineFull: no room to wait.
+        """
+        photo = Photo(b"", kept.stem, kept.suffix, kept.format)
+        return self.finishing.submit(
+            lambda progress: self._write(finished.separator, finished.analysis, photo, wish),
+            len(wish.mask or b""),
+        )
+
+    def sweep(self) -> None:
+        """Forget what is old, and the oldest where there is too much."""
+        with self._lock:
+            now, memory, count = time.monotonic(), 0, 0
+            for identity, kept in reversed(list(self._kept.items())):  # the latest used first
+                if not kept.job.future.done():
+                    if now - kept.used > self.limits.kept_seconds:  # nobody has asked after it
+                        kept.job.cancel()
+                        del self._kept[identity]
+                    continue
+                finished = kept.finished
+                memory += 0 if finished is None else finished.memory
+                count += 1
+                newest = count == 1
+                too_much = count > self.limits.kept or (memory > self.limits.kept_bytes and not newest)
+                if too_much or now - kept.used > self.limits.kept_seconds:
+                    del self._kept[identity]
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """Values of this moment, for the metrics."""
+        waiting, running = self.line.counts()
+        with self._lock:
+            kept = len(self._kept)
+        return {
+            "jobs_waiting": ("Separations in line.", waiting),
+            "jobs_running": ("Separations at work.", running),
+            "jobs_kept": ("Jobs that the page may still ask for.", kept),
+        }
+
+    def _submit(self, work: Any, model: str, size: int) -> Job:
+        def counted(progress: Progress) -> Any:
+            started = time.perf_counter()
+            try:
+                result = work(progress)
+            except TimedOut:
+                self.metrics.count_job(model, "timed_out")
+                raise
+            except CancelledError:
+                self.metrics.count_job(model, "cancelled")
+                raise
+            except DereflectError:
+                self.metrics.count_job(model, "refused")
+                raise
+            except Exception:
+                self.metrics.count_job(model, "failed")
+                log.exception("a separation with %s failed", model)
+                raise
+            self.metrics.count_job(model, "done", time.perf_counter() - started)
+            return result
+
+        try:
+            return self.line.submit(counted, size)
+        except LineFull:
+            self.metrics.count_job(model, "turned_away")
+            raise
+
+    def _write(self, separator: Separator, analysis: Analysis, photo: Photo, wish: Wish) -> Answer:
+        mask = None
+        if wish.mask is not None:
+            mask = read_mask(wish.mask, analysis.picture, self.limits.pixels)
+        result = separator.develop(analysis, strength=wish.strength, mask=mask)
+        format_name = target_format(photo.format, wish.format)
+        facts = describe(result)
+        if wish.layers != "both":
+            content = images.encode(result.pictures[wish.layers], format_name, wish.metadata)
+            return Answer(content, photo.name_of(wish.layers, wish.format), facts)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
+            for layer in ("transmission", "reflection"):
+                content = images.encode(result.pictures[layer], format_name, wish.metadata)
+                archive.writestr(_entry(photo.name_of(layer, wish.format)), content)
+            archive.writestr(_entry("result.json"), json.dumps(facts, indent=2) + "\n")
+        return Answer(buffer.getvalue(), f"{photo.stem}_layers.zip", facts)
+
+
+def describe(result: Separation) -> dict[str, Any]:
+    """Facts of a separation, for JSON."""
+    blended = result.pictures["blended"]
+    return {
+        "width": blended.width,
+        "height": blended.height,
+        "format": blended.format,
+        "model": result.model,
+        "version": result.version,
+        "device": result.device,
+        "how": result.how,
+        "seconds": round(result.seconds, 3),
+        "residual": round(result.residual, 5),
+        "notes": list(result.notes),
+    }
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name)  # with the fixed date of 1980: same input, same bytes

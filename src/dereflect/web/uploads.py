@@ -1,0 +1,122 @@
+"""What people send: photos, masks and file names, none of them trusted."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+from starlette.exceptions import HTTPException
+
+from dereflect import images
+from dereflect.errors import DereflectError, InputError
+from dereflect.images import Picture
+from dereflect.images.picture import convert_depth
+from dereflect.images.writing import target_format
+
+LONGEST_STEM = 100
+ANY_SIZE = 1 << 62
+SAME_SHAPE = 0.01
+"""How far the proportions of a mask may differ from the photo's (previews are rounded to whole pixels)."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo that was sent.
+
+    Attributes:
+        content: the file.
+        stem: a harmless name, without extension, to call outputs by.
+        suffix: the extension it came with, e.g. ``".JPG"``; "" where it had none.
+        format: Pillow's name of the format that the content has, whatever the name says.
+    """
+
+    content: bytes
+    stem: str
+    suffix: str
+    format: str
+
+    def name_of(self, layer: str, format: str) -> str:
+        """File name of a layer, as the command line gives it."""
+        extension = images.suffix_of(
+            target_format(self.format, format), self.suffix if format == "keep" else ""
+        )
+        return f"{self.stem}_{layer}{extension}"
+
+
+def check_photo(content: bytes, file_name: str | None, max_pixels: int) -> Photo:
+    """Look at a photo's header, without decoding it.
+
+    Raises:
+        HTTPException: 415 where it is no picture, 413 where it has too many pixels.
+    """
+    format_name = check_picture(content, "image", max_pixels)
+    stem, suffix = safe_name(file_name or "")
+    return Photo(content, stem, suffix, format_name)
+
+
+def check_picture(content: bytes, field: str, max_pixels: int) -> str:
+    """As `check_photo`, for a picture in any form field; returns its format."""
+    try:
+        format_name, width, height = images.probe(content, ANY_SIZE)
+    except DereflectError as error:
+        raise HTTPException(415, f"{field}: {without_name(error)}") from error
+    if width * height > max_pixels:
+        raise HTTPException(
+            413,
+            f"{field}: {width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of "
+            f"{max_pixels / 1e6:.0f}",
+        )
+    return format_name
+
+
+def read_mask(content: bytes, photo: Picture, max_pixels: int) -> Picture:
+    """Decode a mask; one of the photo's proportions in another size is brought to its size.
+
+    Raises:
+        InputError: damaged, or of other proportions.
+    """
+    mask = images.read(content, max_pixels)
+    if (mask.width, mask.height) == (photo.width, photo.height):
+        return mask
+    stretch = (mask.width / photo.width) / (mask.height / photo.height)
+    # The shorter side of a small preview is a rounded number of pixels: allow it that pixel, too.
+    if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(mask.width, mask.height)):
+        raise InputError(
+            f"mask: is {mask.width} x {mask.height} and the photo {photo.width} x {photo.height}; "
+            "their proportions must be the same"
+        )
+    values = convert_depth(mask.pixels, np.dtype(np.float32))
+    values = values if mask.grey else values.mean(axis=2)
+    image = Image.fromarray(values).resize((photo.width, photo.height), Image.Resampling.BILINEAR)
+    return images.from_array(np.asarray(image).clip(0.0, 1.0))
+
+
+def safe_name(file_name: str) -> tuple[str, str]:
+    """(stem, suffix) of a file name without folders, control characters or anything a shell or browser minds.
+
+    >>> safe_name("../../etc/a b.JPG")
+    ('a b', '.JPG')
+    """
+    last = unicodedata.normalize("NFC", file_name).replace("\\", "/").rpartition("/")[2]
+    path = PurePosixPath(last)
+    suffix = path.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", path.suffix) else ""
+    stem = last.removesuffix(suffix) if suffix else last
+    stem = re.sub(r"[^\w .()+,=@-]+", "_", stem).strip(" .")[:LONGEST_STEM]
+    return stem or "picture", suffix
+
+
+def content_disposition(file_name: str) -> str:
+    """The header that gives a download its name, for old and new clients (RFC 6266)."""
+    plain = file_name.encode("ascii", "replace").decode("ascii").replace("?", "_")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
+
+
+def without_name(error: DereflectError) -> str:
+    """An error's text without the name that a picture in memory goes by, and without advice for the shell."""
+    text = " ".join(str(error).split()).removeprefix("picture: ")
+    return re.sub(r"; (choose|give|raise)[^;]*--[a-z-]+[^;]*$", "", text)

@@ -1,0 +1,71 @@
+"""`dereflect serve`: what it refuses before it starts, and that it stops when told."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+
+def serve(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dereflect", "serve", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"} | environment,
+    )
+
+
+def test_an_open_address_without_a_token_is_one_line():
+    done = serve("--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--token" in done.stderr
+    assert "DEREFLECT_TOKEN" in done.stderr
+
+
+def test_a_missing_extra_names_the_install_command(tmp_path):
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('no', name='fastapi')\n")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    done = serve(PYTHONPATH=path)
+    assert done.returncode == 2
+    assert done.stderr == ("dereflect: the web page needs fastapi: run pip install 'dereflect[web]'\n")
+
+
+def test_a_port_in_use_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = serve("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no terminate signal to send")
+def test_it_says_where_it_is_answers_there_and_stops_when_told():
+    with subprocess.Popen(
+        [sys.executable, "-m", "dereflect", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            line = process.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+", line)
+            assert address is not None, process.stderr.read() if process.stderr else ""
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"{address[0]}/healthz", timeout=60) as answer:
+                assert answer.status == 200
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        finally:
+            process.kill()
