@@ -17,6 +17,7 @@ from dereflect.methods.contract import Family, Method, Options
 FAMILIES = {
     "default": "dereflect.methods.default.method",
     "diffrs": "dereflect.methods.diffrs.method",
+    "dmdnet": "dereflect.methods.dmdnet.method",
 }
 """Family names to their modules. A new method adds its line here and its card below."""
 
@@ -61,6 +62,18 @@ CARDS = {
             licence="weights under the authors' terms; base model CreativeML Open RAIL++-M",
             weights="fetched by  dereflect models download diffrs",
             megabytes=4070.0,
+            speed="",
+            quality="",
+        ),
+        ModelCard(
+            name="dmdnet",
+            family="dmdnet",
+            summary="depth-guided state-space network with memory banks, day and night",
+            paper="arXiv 2601.00322 (AAAI 2026)",
+            licence="the authors' weights: see their repository",
+            weights="fetch the authors' model_latest.pt and memory_banks_latest.pt, "
+            "and dpt_next_vit_large_384.pt of MiDaS v3.1",
+            megabytes=640.0,
             speed="",
             quality="",
         ),

@@ -29,6 +29,7 @@ from dereflect.methods.dmdnet.data import choose_source
 from dereflect.methods.dmdnet.depth import UNUSED_SHAPES, DepthNetwork, FusionBlock, ResidualUnit
 from dereflect.methods.dmdnet.dsmamba import DSMamba, position_code
 from dereflect.methods.dmdnet.encoder import EncodingBranch
+from dereflect.methods.dmdnet.losses import balance_loss, banks_of_layer
 from dereflect.methods.dmdnet.memory import MECM, evolve, memory_losses
 from dereflect.methods.dmdnet.network import DMDNet
 from dereflect.methods.dmdnet.next_vit import (
@@ -40,6 +41,7 @@ from dereflect.methods.dmdnet.next_vit import (
     TransformerBlock,
     fold_norms,
 )
+from dereflect.methods.dmdnet.objective import PERCEPTUAL_WEIGHTS, Weights, weighted_losses
 from dereflect.methods.dmdnet.orders import (
     OrderBook,
     global_order,
@@ -48,8 +50,10 @@ from dereflect.methods.dmdnet.orders import (
     regional_order,
     scan_order,
 )
+from dereflect.nn.losses import imagenet_normalised, perceptual_loss, perceptual_terms
 from dereflect.nn.mugi import ChannelAttention, ChannelNorm, CrossedGate, MuGIBlock
 from dereflect.nn.selective_scan import selective_scan, selective_scan_reference
+from dereflect.nn.vgg import LEVEL_LAYERS, Vgg19
 
 SCANS = {"fast": selective_scan, "plain": selective_scan_reference}
 
@@ -461,6 +465,72 @@ def check_augmentation(file, case, about) -> None:
     assert draws.random() == about["next_random_after"]
 
 
+def check_losses(file: GoldenFile) -> None:
+    about = section(file)
+    for match in file.matching(r"(cv\d+)\.in"):
+        file.compare(f"{match[1]}.out", balance_loss(list(file.take(match[0]))), rtol=1e-5)
+    assert list(LEVEL_LAYERS) == [
+        end - 1 for end in about["indices"]
+    ]  # the file counts layers, not positions
+    vgg = fill(Vgg19(), file, about["seed"], family="vgg")
+    x, y = file.take("vgg.x").requires_grad_(), file.take("vgg.y")
+    file.compare("vgg.normalized_x", imagenet_normalised(x), atol=1e-6)
+    with torch.enable_grad():
+        loss = perceptual_loss(vgg, x, y, tuple(about["weights"]))
+        (gradient,) = torch.autograd.grad(loss, x)
+    file.compare("vgg.loss", loss, rtol=1e-5)
+    file.compare_norm("vgg.grad_x", gradient, limit=1e-4)
+    file.compare("vgg.feature_l1", torch.stack(perceptual_terms(vgg, x, y)), rtol=1e-5)
+    levels = vgg(imagenet_normalised(x))
+    file.compare("vgg.feature_means", torch.stack([level.mean() for level in levels]), rtol=1e-5)
+    file.compare("vgg.relu5_1", levels[-1], atol=1e-5 * levels[-1].max().item(), rtol=1e-5)
+    assert pytest.approx(about["weights"]) == PERCEPTUAL_WEIGHTS
+
+
+def check_train_small(file: GoldenFile) -> None:
+    about = section(file)
+    network = small_network(file, torch.float64)
+    weights = Weights(perceptual=0.0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    for step in sorted({int(match[1]) for match in file.matching(r"(\d+)\.image")}):
+        image = file.take(f"{step}.image").double()
+        targets = [file.take(f"{step}.target_{layer}").double() for layer in "TR"]
+        depth = depth_features(file, torch.float64, f"{step}.depth.")
+        with torch.enable_grad():
+            done = network(image, depth, train=True)
+            total, parts = weighted_losses(done, targets[0], targets[1], weights)
+        atol = 1e-8 if step == 0 else 1e-6
+        names = {"l1": "pixel", "cv_T": "balance_T", "cv_R": "balance_R"}
+        named = parts | {"total": total, "l1": parts["pixel_T"] + parts["pixel_R"]}
+        values = [named[names.get(name, name) if name != "l1" else "l1"] for name in about["losses_order"]]
+        file.compare(f"{step}.losses", torch.stack(values), atol=atol)
+        file.compare(f"{step}.T", done.transmission, atol=atol)
+        file.compare(f"{step}.R", done.reflection, atol=atol)
+        gates = {trace.bank: trace.gate for trace in done.traces}
+        for layer in "TR":
+            rows = [gates[name] for group in banks_of_layer(layer) for name in group]
+            file.compare(f"{step}.gates_{layer}", torch.cat(rows), atol=atol)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if step == 0:
+            check_gradients(file, network, about)
+        optimizer.step()
+        network.remember(done.traces)
+        if step == 0:
+            for match in file.matching(r"mem1\.(memory_.*)"):
+                file.compare(match[0], network.get_buffer(match[1]), atol=1e-6)
+
+
+def check_gradients(file, network, about) -> None:
+    parameters = dict(network.named_parameters())
+    without = [name for name, parameter in parameters.items() if parameter.grad is None]
+    assert sorted(without) == sorted(about["params_without_grad"])
+    for name, norm in about["grad_norms"].items():
+        assert parameters[name].grad.norm().item() == pytest.approx(norm, rel=1e-6), name
+    for match in file.matching(r"grad\.(.*)"):
+        file.compare_norm(match[0], parameters[match[1]].grad, limit=1e-6)
+
+
 def check_recipe_checks(file: GoldenFile) -> None:
     folder = file.path.parent
     maker, checks = recipe(folder), json.loads(file.path.read_text())
@@ -505,6 +575,8 @@ CHECKS = {
     "depth_blocks": check_depth_blocks,
     "depth_full": check_depth_full,
     "pipeline": check_pipeline,
+    "losses": check_losses,
+    "train_small": check_train_small,
     "metrics": check_metrics,
     "synthesis": check_synthesis,
     "recipe_checks": check_recipe_checks,

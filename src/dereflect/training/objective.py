@@ -73,6 +73,9 @@ class Objective:
     averaged: str | None = None
     """Name of the network of which an exponential moving average is kept (see `Schedule.ema`)."""
 
+    unused_parameters = False
+    """Whether some parameters take no part in some steps (data-parallel training must then look for them)."""
+
     def __init__(self) -> None:
         self.networks, self.optimizers, self.helpers = {}, {}, {}
 

@@ -14,6 +14,7 @@ from dereflect.errors import RecipeError
 
 OBJECTIVES = {
     "default": "dereflect.methods.default.objective:DefaultObjective",
+    "dmdnet": "dereflect.methods.dmdnet.objective:DMDNetObjective",
 }
 """Objective names to where they live; one line a method."""
 

@@ -23,7 +23,7 @@ from dereflect.training.objective import Moment, Objective
 from dereflect.training.recipe import Recipe, folders, objective_class
 
 try:
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 except ImportError as _error:
     raise MissingExtra("accelerate", "train", "training") from _error
 
@@ -55,6 +55,9 @@ class Trainer:
             mixed_precision=PRECISION[schedule.precision],
             cpu=schedule.device == "cpu",
             gradient_accumulation_steps=1,  # accumulation is counted here, so that resuming stays exact
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=objective.unused_parameters)
+            ],
         )
         world = self.accelerator.num_processes
         self.samples_per_step = schedule.batch_size * schedule.accumulate * world

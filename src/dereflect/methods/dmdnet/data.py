@@ -1,9 +1,46 @@
-"""Training data of DMDNet: a mix of three sources, drawn as published."""
+"""Training data of DMDNet: a mix of synthetic and real pairs, drawn as published."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from dereflect.data.augment import JointGeometry
+from dereflect.data.crops import decode, list_pictures, to_tensor
+from dereflect.data.pairs import Pair, read_pairs
+from dereflect.data.synthesis import dsrnet
+from dereflect.errors import RecipeError
+
+
+class Sources(BaseModel):
+    """Where training pictures come from and how they are cut; the defaults are the published ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    photos: str = Field(
+        "photos", description="data folder of ordinary photos: half are scenes, half mirrored"
+    )
+    real: list[str] = Field(
+        default_factory=lambda: ["real", "nature"],
+        description="data folders with blended, transmission_layer and reflection_layer",
+    )
+    shares: list[float] = Field(
+        default_factory=lambda: [0.6, 0.2, 0.2], description="of photos and of each real folder"
+    )
+    patch: int = 352
+    scale: tuple[int, int] = Field((352, 704), description="range of the shorter side before the crop")
+    rotate: float = Field(0.5, description="probability of a quarter, half or three-quarter turn")
+    black_corner_rotation: bool = Field(
+        False,
+        description="turn the whole picture in its old frame, as the original: loses content, adds black",
+    )
 
 
 def choose_source(
@@ -29,3 +66,93 @@ def choose_source(
             return source, index % lengths[source]
         left -= share
     raise ValueError("no sources")
+
+
+class GlassMixture:
+    """Synthetic and real triplets. See `dereflect.training.objective.Samples`.
+
+    The list of photos is halved into scenes and mirrored pictures; from the second epoch on it is shuffled
+    first.
+
+    Raises:
+        RecipeError: folders and shares do not fit, or a source is empty.
+    """
+
+    def __init__(self, sources: Sources, folders: Mapping[str, Path], seed: int) -> None:
+        if len(sources.shares) != 1 + len(sources.real) or abs(sum(sources.shares) - 1) > 1e-6:
+            raise RecipeError(
+                f"settings.sources.shares: {sources.shares} must sum to 1, one for the photos and one for "
+                f"each of real: {', '.join(sources.real) or 'none'}"
+            )
+        self.sources, self.seed = sources, seed
+        self.photos = sorted(list_pictures(_folder(folders, sources.photos)), key=lambda path: path.name)
+        if len(self.photos) < 2:
+            raise RecipeError(f"{_folder(folders, sources.photos)}: at least two photos are needed")
+        self.real = [_triplets(_folder(folders, name)) for name in sources.real]
+        rotate = sources.rotate if sources.black_corner_rotation else 0.0
+        self.geometry = JointGeometry(crop=sources.patch, scale=sources.scale, rotate=rotate)
+        self.lengths = [len(self.photos) // 2, *(len(pairs) for pairs in self.real)]
+
+    def __len__(self) -> int:
+        return sum(self.lengths)
+
+    def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
+        """One triplet."""
+        draws = random.Random(f"{self.seed} {epoch} {index}")
+        source, element = choose_source(index, self.lengths, self.sources.shares, draws)
+        if source:
+            pair = self.real[source - 1][element]
+            assert pair.reflection is not None
+            pictures = [decode(path) for path in (pair.transmission, pair.blended, pair.reflection)]
+            transmission, blended, reflection = self._cut(pictures, draws)
+            return {
+                "blended": to_tensor(blended),
+                "transmission": to_tensor(transmission),
+                "reflection": to_tensor(reflection),
+            }
+        scene, mirrored = self._photo_pair(epoch, element)
+        (transmission,), (reflection,) = (
+            self._cut([decode(scene)], draws),
+            self._cut([decode(mirrored)], draws),
+        )
+        numbers = np.random.RandomState(draws.getrandbits(32))
+        arrays = [np.asarray(picture, dtype=np.float32) / 255 for picture in (transmission, reflection)]
+        mixed = dsrnet.mix(arrays[0], arrays[1], dsrnet.draw(numbers))
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(getattr(mixed, name).transpose(2, 0, 1)))
+            for name in ("blended", "transmission", "reflection")
+        }
+
+    def _photo_pair(self, epoch: int, element: int) -> tuple[Path, Path]:
+        photos = list(self.photos)
+        if epoch:
+            random.Random(f"{self.seed} {epoch}").shuffle(photos)
+        half = len(photos) // 2
+        return photos[element], photos[half + element]
+
+    def _cut(self, pictures: list[Image.Image], draws: random.Random) -> list[Image.Image]:
+        crops = self.geometry.apply(pictures, draws)
+        if not self.sources.black_corner_rotation and draws.random() < self.sources.rotate:
+            angle = draws.choice([90, 180, 270])
+            crops = [crop.rotate(angle) for crop in crops]  # square by now, so nothing is lost
+        return crops
+
+
+def _folder(folders: Mapping[str, Path], name: str) -> Path:
+    if name in folders:
+        return folders[name]
+    folder = folders.get("data", Path()) / name
+    if not folder.is_dir():
+        raise RecipeError(
+            f"data folder '{name}' is not there; give data.{name}=FOLDER or put it into data=FOLDER"
+        )
+    return folder
+
+
+def _triplets(folder: Path) -> list[Pair]:
+    pairs = read_pairs(folder, check_sizes=False)
+    if alone := [pair.name for pair in pairs if pair.reflection is None]:
+        raise RecipeError(
+            f"{folder}: '{alone[0]}' has no picture in reflection_layer, which DMDNet's losses need"
+        )
+    return pairs

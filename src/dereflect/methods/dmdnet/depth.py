@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -157,6 +158,25 @@ class DepthNetwork(nn.Module):
         with torch.no_grad():
             result = self(image)
         return DepthFeatures(result.layers[:3], result.proximity)
+
+
+def depth_levels(proximity: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Inverse depth (H, W) as 16-bit levels, 0 the farthest and 65535 the nearest in the picture."""
+    low, high = proximity.min(), proximity.max()
+    share = (proximity - low) / (high - low).clamp(min=1e-12)
+    return (share * 65535 + 0.5).to(torch.int32).numpy().astype(np.uint16)
+
+
+COLOURS = ((13, 8, 60), (70, 30, 135), (160, 50, 125), (230, 95, 75), (252, 175, 65), (252, 250, 190))
+"""Far to near: dark violet over red to light yellow, rising in lightness all the way."""
+
+
+def depth_colours(levels: np.ndarray[Any, np.dtype[np.uint16]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Levels (H, W) as an 8-bit colour picture (H, W, 3)."""
+    marks = np.linspace(0, 65535, len(COLOURS))
+    table = np.array(COLOURS, dtype=np.float64)
+    channels = [np.interp(levels, marks, table[:, i]) for i in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def read_depth_state(path: Path) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dereflect.errors import InputError
 from dereflect.methods.dmdnet.blocks import Bank, BlockSequence
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.methods.dmdnet.encoder import EncodingBranch
@@ -217,7 +218,16 @@ def grow(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
-    """Pad right and bottom by reflection up to a multiple."""
+    """Pad right and bottom by reflection up to a multiple.
+
+    Raises:
+        InputError: a side is too short to be reflected that far.
+    """
     height, width = image.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
+    if bottom >= height or right >= width:
+        raise InputError(
+            f"a picture of {width} x {height} pixels is too small for DMDNet: sides of at least "
+            f"{multiple // 2 + 1} are needed; enlarge it first"
+        )
     return F.pad(image, (0, right, 0, bottom), mode="reflect") if bottom or right else image

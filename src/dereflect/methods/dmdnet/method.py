@@ -1,0 +1,180 @@
+"""DMDNet as the catalog builds it: network, memory banks and depth network behind one method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import InputError, ModelError
+from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.dmdnet.config import CHOICES, DMDNetConfig
+from dereflect.methods.dmdnet.depth import DepthNetwork, download_depth_weights, load_depth_network
+from dereflect.methods.dmdnet.network import DMDNet
+from dereflect.methods.dmdnet.official import BANK_MARK, config_of, is_banks, network_state, read_banks
+from dereflect.methods.dmdnet.orders import OrderBook
+from dereflect.weights import check_keys, read_checkpoint
+
+SWITCHES = ("transmission_scan", "reflection_scan", "state_space", "position_code", "memory", "routing")
+"""Options that are settings of the network too."""
+
+ONOFF = {"on": True, "off": False}
+
+OPTIONS = ("banks", "depth", "depth_sha256", *SWITCHES)
+
+
+class DMDNetMethod(Method):
+    """The whole separation: one depth pass and one network pass a picture."""
+
+    family = "dmdnet"
+    traits = Traits(
+        size_multiple=32,
+        min_size=32,
+        working_size=1024,
+        tileable=False,  # orders and pooled memories need the whole picture
+        bytes_per_pixel=3000,
+    )
+
+    def __init__(self, config: DMDNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = DMDNet(config)
+        self.depth = DepthNetwork()
+
+    def forward(
+        self,
+        blended: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+        orders: OrderBook | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Method.forward`; `orders` forces or records scan orders.
+
+        Raises:
+            InputError: a pixel is not finite.
+        """
+        if not torch.isfinite(blended).all():
+            raise InputError(
+                "the picture holds pixels that are not finite numbers; replace them before separating"
+            )
+        low = self.dtype in (torch.float16, torch.bfloat16)
+        with torch.no_grad(), torch.autocast(blended.device.type, dtype=self.dtype, enabled=low):
+            done = self.network(blended, self.depth.features(blended), orders)
+        return done.transmission.float(), done.reflection.float()
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
+        """Weights stay float32; in half precision, convolutions and products alone are computed in it.
+
+        Orders, scans and norms never are: equal rounded values would tie and change the orders.
+        """
+        self.dtype = dtype
+        self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.eval()
+
+
+def recognises(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this is the authors' network file or their banks file."""
+    return network_state(checkpoint) is not None or is_banks(checkpoint)
+
+
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+    """Build from the authors' network file, with their banks and the depth weights given as options."""
+    check_options(options)
+    if is_banks(checkpoint):
+        raise ModelError(
+            f"{path}: these are DMDNet's memory banks; load the network's file, with --set banks={path}"
+        )
+    state = network_state(checkpoint)
+    assert state is not None
+    config = config_of(state, str(path))
+    config = DMDNetConfig.from_mapping(dataclasses.asdict(config) | switches(options), str(path))
+    if BANK_MARK not in state:
+        if "banks" not in options:
+            raise ModelError(
+                f"{path}: holds the network without its memory banks; with others its results are wrong; "
+                "give the authors' banks file: --set banks=memory_banks_latest.pt"
+            )
+        state |= read_banks(Path(options["banks"]).expanduser(), config)
+    with torch.device("meta"):
+        method = DMDNetMethod(config)
+    check_keys(method.network.state_dict(), state, str(path))
+    method.network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    method.depth = depth_from_options(options)
+    return method.eval().requires_grad_(False)
+
+
+def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+    """Load config.json and model.safetensors, which holds network, banks and, if it was saved with them,
+    depth.
+    """
+    check_options(options)
+    if "banks" in options:
+        raise ModelError("--set banks: a model folder holds its banks already; leave it out")
+    settings = DMDNetConfig.from_mapping(dict(config) | switches(options), str(folder / "config.json"))
+    state = read_checkpoint(folder / "model.safetensors")
+    with torch.device("meta"):
+        method = DMDNetMethod(settings)
+    if not any(key.startswith("depth.") for key in state):
+        check_keys(method.network.state_dict(), _part(state, "network."), str(folder))
+        method.network.load_state_dict(_part(state, "network."), assign=True)
+        method.depth = depth_from_options(options)
+        return method.eval().requires_grad_(False)
+    check_keys(method.state_dict(), state, str(folder))
+    method.load_state_dict(state, assign=True)
+    if "depth" in options:
+        method.depth = depth_from_options(options)
+    return method.eval().requires_grad_(False)
+
+
+def from_name(name: str, options: Options) -> Method:
+    """The authors' weights are theirs to give: say which files are needed."""
+    raise ModelError(
+        "dmdnet has no embedded weights: get the authors' two files and MiDaS's depth weights, and give "
+        "--model model_latest.pt --set banks=memory_banks_latest.pt --set depth=dpt_next_vit_large_384.pt "
+        "(or a folder written by 'dereflect models convert')"
+    )
+
+
+def depth_from_options(options: Options) -> DepthNetwork:
+    """The depth network from ``depth=PATH``, or ``depth=download`` with ``depth_sha256=HEX``.
+
+    Raises:
+        ModelError: nothing given, or weights of another network.
+    """
+    chosen = options.get("depth")
+    if not chosen:
+        raise ModelError(
+            "DMDNet needs the depth network of MiDaS v3.1: give --set depth=dpt_next_vit_large_384.pt "
+            "(or depth=download with depth_sha256=HEX)"
+        )
+    if chosen == "download":
+        return load_depth_network(download_depth_weights(options.get("depth_sha256", "")))
+    return load_depth_network(Path(chosen).expanduser())
+
+
+def check_options(options: Options) -> None:
+    """Refuse unknown options.
+
+    Raises:
+        ModelError: names the option or the value.
+    """
+    for key, value in options.items():
+        if key not in OPTIONS:
+            raise ModelError(f"--set {key}: DMDNet has no such setting; it has {', '.join(OPTIONS)}")
+        offered = ONOFF if key in ("position_code", "memory") else CHOICES.get(key)
+        if offered and value not in offered:
+            raise ModelError(f"--set {key}={value}: not offered; one of {', '.join(offered)}")
+
+
+def switches(options: Options) -> dict[str, Any]:
+    """The options that are settings of the network."""
+    return {key: ONOFF.get(value, value) for key, value in options.items() if key in SWITCHES}
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

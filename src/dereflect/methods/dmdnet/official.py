@@ -1,0 +1,103 @@
+"""The authors' files: a network checkpoint, a file of memory banks, and the depth network of MiDaS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import ModelError
+from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
+from dereflect.weights import read_checkpoint
+
+MARK = "DMBlock_DSBranch_level5.blocks.0.DSMamba.A_logs_ch_T"
+"""A key that no other network has."""
+
+BANK_MARK = "memory_level1_T"
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The network's tensors in a checkpoint: flat or under "network", from one device or several; None if
+    foreign.
+    """
+    content = checkpoint.get("network", checkpoint)
+    if not isinstance(content, Mapping):
+        return None
+    state = {
+        key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)
+    }
+    return state if MARK in state else None
+
+
+def is_banks(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a file holds memory banks alone."""
+    return BANK_MARK in checkpoint and network_state(checkpoint) is None
+
+
+def read_banks(path: Path, config: DMDNetConfig) -> dict[str, Tensor]:
+    """Read a banks file, whose entries are lists of one tensor an expert, or tensors of all.
+
+    Raises:
+        ModelError: banks are missing, unknown or of another network; names the first.
+        InputError: the file cannot be read.
+    """
+    content = read_checkpoint(path)
+    if BANK_MARK not in content:
+        raise ModelError(
+            f"{path}: not a memory banks file (it has no '{BANK_MARK}'); DMDNet's is memory_banks_latest.pt"
+        )
+    banks = {}
+    for name, channels in bank_channels(config).items():
+        wanted = (config.experts, channels, channels)
+        if name not in content:
+            raise ModelError(
+                f"{path}: memory bank '{name}' is missing; the file is cut or of another version"
+            )
+        entry = content[name]
+        bank = torch.stack(list(entry)) if isinstance(entry, (list, tuple)) else entry
+        if tuple(bank.shape) != wanted:
+            raise ModelError(
+                f"{path}: bank '{name}' is {tuple(bank.shape)}, but this network needs {wanted}; "
+                "network and banks must come from the same training"
+            )
+        banks[name] = bank.float()
+    if unknown := sorted(set(content) - set(banks)):
+        raise ModelError(f"{path}: unknown memory bank '{unknown[0]}'; the file is of another network")
+    return banks
+
+
+def config_of(state: Mapping[str, Tensor], source: str) -> DMDNetConfig:
+    """The shape of the network that a state dict belongs to.
+
+    Raises:
+        ModelError: a tensor that tells it is missing.
+    """
+    try:
+        dims = [state["Encoding_Branch.stem.seq.0.weight"].shape[0]]
+        dims += [state[f"conv_level{level}_d.0.weight"].shape[0] for level in range(1, 5)]
+        states = state[MARK].shape[1]
+        experts = state["DMBlock_level1.blocks.0.MECM.gate.fc0.bias"].shape[0]
+    except KeyError as error:
+        raise ModelError(f"{source}: '{error.args[0]}' is missing, so this is not a whole DMDNet") from error
+    count = {name: _count(state, name) for name in ("DMBlock_level{}.blocks.", "MuGIBlock_level{}.")}
+    return DMDNetConfig(
+        dims=(dims[0], dims[1], dims[2], dims[3], dims[4]),
+        decoder_blocks=tuple(count["DMBlock_level{}.blocks."]),  # type: ignore[arg-type]
+        mugi_blocks=tuple(count["MuGIBlock_level{}."][:4]),  # type: ignore[arg-type]
+        last_mugi_blocks=1 + _largest(state, r"MuGIBlock_last\.(\d+)\."),
+        experts=experts,
+        states=states,
+    )
+
+
+def _count(state: Mapping[str, Tensor], name: str) -> list[int]:
+    return [1 + _largest(state, re.escape(name.format(level)) + r"(\d+)\.") for level in range(1, 6)]
+
+
+def _largest(state: Mapping[str, Tensor], pattern: str) -> int:
+    matches = (re.match(pattern, key) for key in state)
+    return max((int(match[1]) for match in matches if match), default=-1)
