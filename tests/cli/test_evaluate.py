@@ -77,7 +77,9 @@ def test_an_ablation_file_gives_the_papers_table(pairs, model_folder, tmp_path):
         "  - {name: full, shows: {weights: trained}}\n"
     )
     out = tmp_path / "report"
-    invoke("evaluate", "--data", pairs, "--ablate", file, "--model", "default", "-o", out, "--device", "cpu")
+    options = ["--ablate", file, "--model", "default", "--device", "cpu"]
+    done = invoke("evaluate", "--data", pairs, *options, "-o", out)
+    assert "| small | random | " in done.output
     table = (out / "tables.md").read_text().split("###")[1]
     assert "Sizes (transmission)" in table
     assert "| variant | weights | pairs PSNR ↑ |" in table

@@ -146,8 +146,14 @@ def evaluate(
             f"{error.filename or output}: cannot be written ({error.strerror or error})"
         ) from error
     if not quiet:
-        for line in verdicts(summarise(records, preset), preset):
+        rows = summarise(records, preset)
+        for line in verdicts(rows, preset):
             typer.echo(line)
+        if plan is not None:
+            from dereflect.evaluation.ablation import ablation_table
+            from dereflect.evaluation.tables import to_markdown
+
+            typer.echo(to_markdown(ablation_table(plan, rows, preset)))
         typer.echo(f"report: {paths[0]}")
 
 

@@ -114,8 +114,16 @@ def run(job: Job, progress: Callable[[int, int, str], None] | None = None) -> li
                 ):
                     pending.append(record)
                 else:
+                    _let_few_wait(pending, 2 * job.workers)
                     pending.append(_one(job, system, data, pair, key, pool))
         return [item if isinstance(item, Record) else item.result() for item in pending]
+
+
+def _let_few_wait(pending: list[Record | Future[Record]], few: int) -> None:
+    """Wait until at most `few` pictures are held in memory for being measured."""
+    waiting = [item for item in pending[-2 * few :] if isinstance(item, Future) and not item.done()]
+    for item in waiting[: len(waiting) - few]:
+        item.result()
 
 
 def _one(
