@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli import batch, benchmark, data, depth, evaluate, models, separate, serve, synthesize, train
+from dereflect.cli import (
+    batch,
+    benchmark,
+    data,
+    depth,
+    evaluate,
+    latents,
+    models,
+    separate,
+    serve,
+    synthesize,
+    train,
+)
 from dereflect.errors import DereflectError
 
 app = typer.Typer(
@@ -27,6 +39,7 @@ app.command()(separate.separate)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
 app.command("depth")(depth.depth)
+app.command("latents")(latents.latents)
 app.command("evaluate")(evaluate.evaluate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")

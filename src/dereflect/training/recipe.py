@@ -15,6 +15,9 @@ from dereflect.errors import RecipeError
 OBJECTIVES = {
     "default": "dereflect.methods.default.objective:DefaultObjective",
     "dmdnet": "dereflect.methods.dmdnet.objective:DMDNetObjective",
+    "diffrs-unet": "dereflect.methods.diffrs.objective:UNetObjective",
+    "diffrs-synthesis": "dereflect.methods.diffrs.objective:SynthesisObjective",
+    "diffrs-fgfm": "dereflect.methods.diffrs.fgfm:FusionObjective",
 }
 """Objective names to where they live; one line a method."""
 

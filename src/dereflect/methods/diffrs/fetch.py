@@ -125,7 +125,7 @@ def convert(release: Path, base: Path, target: Path) -> None:
         for name in files:
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name}: no such file; the folder must be laid out as on the hub")
-    _check_base(base)
+    check_base(base)
     try:
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
@@ -135,11 +135,11 @@ def convert(release: Path, base: Path, target: Path) -> None:
     except ImportError as error:
         raise MissingExtra(error.name or "diffusers", "diffusion", "the DiffRS method") from error
 
-    prompts = _embed(base)  # first, so that the text encoder is gone when the UNet comes
+    prompts = embed(base)  # first, so that the text encoder is gone when the UNet comes
     scheduler = DDIMScheduler.from_pretrained(base, subfolder="scheduler")
     settings = json.loads((base / "unet/config.json").read_text(encoding="utf-8"))
     settings |= {"in_channels": 8, "num_class_embeds": 2}
-    vae = _from_folder(AutoencoderKL, base, "vae")
+    vae = from_base(AutoencoderKL, base, "vae")
     widths = vae.config.block_out_channels
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(settings)
@@ -170,7 +170,7 @@ def _fill(module: Any, path: Path, renamed: Callable[[Any], dict[str, Any]]) -> 
     module.eval()
 
 
-def _check_base(base: Path) -> None:
+def check_base(base: Path) -> None:
     """Another base model is told by its configurations, before gigabytes are read."""
     scheduler = json.loads((base / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
     kind = scheduler.get("prediction_type", "epsilon")
@@ -180,7 +180,12 @@ def _check_base(base: Path) -> None:
         )
 
 
-def _from_folder(kind: Any, base: Path, name: str) -> Any:
+def from_base(kind: Any, base: Path, name: str) -> Any:
+    """Load one part of a base model from its folder.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
     try:
         return kind.from_pretrained(base / name, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
@@ -188,12 +193,13 @@ def _from_folder(kind: Any, base: Path, name: str) -> Any:
         raise ModelError(f"{base / name}: cannot be loaded ({first})") from error
 
 
-def _embed(base: Path) -> Any:
+def embed(base: Path) -> Any:
+    """The two prompts, embedded by a base model's text encoder."""
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         from dereflect.methods.diffrs.prompts import embed_prompts
     except ImportError as error:
         raise MissingExtra(error.name or "transformers", "diffusion", "embedding the prompts") from error
-    tokenizer = _from_folder(CLIPTokenizer, base, "tokenizer")
-    return embed_prompts(tokenizer, _from_folder(CLIPTextModel, base, "text_encoder").eval())
+    tokenizer = from_base(CLIPTokenizer, base, "tokenizer")
+    return embed_prompts(tokenizer, from_base(CLIPTextModel, base, "text_encoder").eval())
