@@ -11,6 +11,7 @@ from dereflect.data.layouts import find_data_sets
 from dereflect.data.pairs import read_rgb
 from dereflect.errors import InputError
 from dereflect.evaluation.metrics import psnr, ssim
+from dereflect.evaluation.page import verdicts
 from dereflect.evaluation.protocol import PROTOCOLS, find_protocol
 from dereflect.evaluation.records import UNTOUCHED, read_records
 from dereflect.evaluation.report import write_report
@@ -179,3 +180,15 @@ def test_a_perfect_result_is_no_invalid_json(tmp_path):
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert content["pictures"][0]["layers"]["transmission"]["psnr"] == "inf"
     assert read_records(tmp_path / "out" / "records.jsonl")[records[0].key] == records[0]
+
+
+def test_the_verdict_speaks_of_each_model_or_of_the_best_of_many(data, tmp_path):
+    systems = [Dimmer(f"share {share}", share) for share in (0.5, 0.6, 0.7, 0.8)]
+    protocol = PROTOCOLS["plain"]
+    few = verdicts(summarise(run(Job(systems[1:], data, protocol, tmp_path / "few", {})), protocol), protocol)
+    assert len(few) == 6  # three models, two layers
+    assert few[0].startswith("share 0.6 raises the PSNR of the transmission on mine from ")
+    assert "better on 3 of them" in few[0]
+    many = verdicts(summarise(run(Job(systems, data, protocol, tmp_path / "many", {})), protocol), protocol)
+    assert many[0] == "Best of 4 on the transmission: share 0.5."
+    assert len(many) == 2

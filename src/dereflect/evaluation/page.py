@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from dereflect.evaluation.protocol import Column, Protocol
-from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED, Record, models_of
+from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED, Record
 from dereflect.evaluation.summary import ALL, Row, worst_first
 from dereflect.evaluation.tables import Table
 
@@ -25,6 +25,8 @@ class Facts:
     """Columns without numbers, and why."""
     notes: dict[str, list[str]]
     """Remarks on each data set."""
+    title: str
+    """What was measured: the models' names, or the ablation's title."""
 
 
 def render(
@@ -33,9 +35,8 @@ def render(
     """The whole page."""
     resources = files("dereflect.evaluation")
     style, script = (resources.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    models = [model for model in models_of(records) if model != UNTOUCHED]
     body = [
-        f"<h1>{escape(', '.join(models))}: how well the glass is taken away</h1>",
+        f"<h1>{escape(facts.title)}: how well the glass is taken away</h1>",
         *(f'<p class="verdict">{escape(line)}</p>' for line in verdicts(rows, facts.protocol)),
         *(_table(table) for table in tables),
         _absent(facts.absent),
@@ -49,16 +50,28 @@ def render(
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>dereflect report: {escape(', '.join(models))}</title><style>{style}</style></head>"
+        f"<title>dereflect report: {escape(facts.title)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(body)}</main><script>{script}</script></body></html>\n"
     )
 
 
 def verdicts(rows: Sequence[Row], protocol: Protocol) -> list[str]:
-    """One plain sentence for each model and layer, over all pictures where there are several data sets."""
+    """One plain sentence for each model and layer, over all pictures where there are several data sets.
+
+    Of more than three models only the best on the transmission is spoken of.
+    """
     column = protocol.columns[0]
     sentences = []
     overall = [row for row in rows if row.data == ALL] or list(rows)
+    models = {row.model for row in overall} - {UNTOUCHED}
+    if len(models) > 3:
+        sign = 1 if column.higher_is_better else -1
+        first = [
+            r for r in overall if r.model in models and r.layer == TRANSMISSION and column.name in r.means
+        ]
+        best = max(first, key=lambda row: sign * row.means[column.name].mean)
+        sentences.append(f"Best of {len(models)} on the transmission: {best.model}.")
+        overall = [best, *(row for row in overall if row.model == UNTOUCHED)]
     for row in overall:
         if row.model == UNTOUCHED or column.name not in row.gains:
             continue

@@ -15,7 +15,7 @@ from dereflect._version import __version__
 from dereflect.data.layouts import DataSet
 from dereflect.evaluation.page import Facts, render
 from dereflect.evaluation.protocol import Protocol
-from dereflect.evaluation.records import Record, encode
+from dereflect.evaluation.records import UNTOUCHED, Record, encode, models_of
 from dereflect.evaluation.summary import prices, summarise
 from dereflect.evaluation.tables import price_table, result_tables, to_csv, to_latex, to_markdown
 
@@ -49,6 +49,8 @@ def write_report(
     cost = price_table(prices(records))
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     machine = f"{os.cpu_count()} CPU cores, {system}"
+    models = ", ".join(model for model in models_of(records) if model != UNTOUCHED)
+    title = ablation.title if ablation is not None else models
     now = datetime.datetime.now(datetime.UTC)
     facts = Facts(
         protocol,
@@ -57,6 +59,7 @@ def write_report(
         now.strftime("%Y-%m-%d"),
         absent,
         {item.name: item.notes for item in data},
+        title,
     )
     content: dict[str, Any] = {
         "dereflect": __version__,
