@@ -16,6 +16,7 @@ from dereflect.methods.contract import Family, Method, Options
 
 FAMILIES = {
     "default": "dereflect.methods.default.method",
+    "ytmt": "dereflect.methods.ytmt.method",
     "diffrs": "dereflect.methods.diffrs.method",
     "dmdnet": "dereflect.methods.dmdnet.method",
 }
@@ -51,6 +52,17 @@ CARDS = {
             licence="Apache-2.0 (encoder weights BSD-2-Clause)",
             weights="embedded",
             megabytes=0.0,
+            speed="",
+            quality="",
+        ),
+        ModelCard(
+            name="ytmt",
+            family="ytmt",
+            summary="two-stage dual-stream network UCT of Hu & Guo; the authors' checkpoint or your own",
+            paper="arXiv 2110.10546 (NeurIPS 2021)",
+            licence="weights: the authors' terms; VGG-19: torchvision's",
+            weights="fetch ytmt_uct_sirs_68_077_00595364.pt and VGG-19 (see docs/methods/ytmt.md)",
+            megabytes=308.0,
             speed="",
             quality="",
         ),

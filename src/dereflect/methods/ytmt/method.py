@@ -1,0 +1,149 @@
+"""YTMT as the catalog builds it: from an official checkpoint, from a folder of ours, or in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import ModelError
+from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.ytmt.config import YtmtConfig, config_from
+from dereflect.methods.ytmt.fast.system import FastSystem
+from dereflect.methods.ytmt.official import config_of, network_states, system_state
+from dereflect.methods.ytmt.two_stage import System
+from dereflect.nn.vgg import Vgg19, load_vgg19
+from dereflect.weights import check_keys, read_checkpoint
+
+OPTIONS = {
+    "vgg": "VGG-19 weights: a file, a folder, 'download', or 'none' to only convert a checkpoint",
+    "exchange": "letter of the head where a checkpoint's keys leave it open: P for C, N for A",
+    "weights": "the checkpoint to load, for models named without a file",
+}
+PUBLISHED = "ytmt_uct_sirs_68_077_00595364.pt"
+
+
+class YtmtMethod(Method):
+    """Any YTMT system. Inference takes the fast path; in train mode the plain path, through which gradients
+    flow.
+
+    Args:
+        config: which networks.
+        vgg: features for hypercolumns; None leaves a system that can be saved but not run.
+    """
+
+    family = "ytmt"
+
+    def __init__(self, config: YtmtConfig, vgg: Vgg19 | None) -> None:
+        super().__init__()
+        self.config = config
+        self.system = System(config, vgg)
+        # Channel attention averages over the picture: a tile alone gives another result than the whole.
+        self.traits = Traits(min_size=config.min_size, tileable=False, bytes_per_pixel=5000)
+        self._fast: FastSystem | None = None
+        self._place = torch.device("cpu")
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
+        """Build the fast path there. The float32 weights stay where they are, to be saved unharmed."""
+        self.dtype, self._place = dtype, device
+        self._fast = None
+        return self.eval()
+
+    def train(self, mode: bool = True) -> YtmtMethod:
+        """Switch between the plain path (training) and the fast one, which is built anew from the present
+        weights.
+        """
+        self._fast = None
+        super().train(mode)
+        if self.system.vgg is not None:
+            self.system.vgg.eval()
+        return self
+
+    def forward(
+        self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Method.forward`. Any height and width of at least `traits.min_size`."""
+        if self.config.hypercolumn and self.system.vgg is None:
+            raise ModelError(
+                "this YTMT was loaded with vgg=none, for conversion only; load it with vgg=PATH to run it"
+            )
+        if self.training:
+            return self.system(blended)
+        if self._fast is None:
+            self._fast = FastSystem(self.system, self._place, self.dtype)
+        transmission, reflection = self._fast.stages(blended)[-1]
+        return transmission.to(blended.device), reflection.to(blended.device)
+
+
+def recognises(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this is a checkpoint of the authors' trainer, or the bare state dict of one of their
+    networks.
+    """
+    return bool(network_states(checkpoint))
+
+
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+    """Read an official checkpoint: stage one or both, refactored or old network, told by its keys."""
+    _check_options(options)
+    states = network_states(checkpoint)
+    config = config_of(states, path, options.get("exchange"))
+    state = system_state(states, config, path)
+    method = YtmtMethod(config, _vgg(config, options))
+    method.system.load_state_dict(state | _vgg_entries(method.system))
+    return method.eval()
+
+
+def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+    """Load what `save_pretrained` or the trainer wrote; a VGG-19 saved with it is used unless another is
+    given.
+    """
+    _check_options(options)
+    settings = config_from(config, str(folder / "config.json"))
+    state = read_checkpoint(folder / "model.safetensors")
+    has_vgg = any(key.startswith("system.vgg.") for key in state)
+    if has_vgg and "vgg" not in options:
+        method = YtmtMethod(settings, Vgg19())
+    else:
+        state = {key: value for key, value in state.items() if not key.startswith("system.vgg.")}
+        method = YtmtMethod(settings, _vgg(settings, options))
+        state |= {f"system.{key}": value for key, value in _vgg_entries(method.system).items()}
+    check_keys(method.state_dict(), state, str(folder / "model.safetensors"))
+    method.load_state_dict(state)
+    return method.eval()
+
+
+def from_name(name: str, options: Options) -> Method:
+    """The published model, from the file given as ``weights=PATH``; the file itself has to be fetched by
+    hand.
+    """
+    _check_options(options)
+    if "weights" not in options:
+        raise ModelError(
+            f"{name}: its weights are the authors' {PUBLISHED}; fetch it from "
+            "github.com/mingcv/YTMT-Strategy and give its path as the model, or weights=PATH; the model "
+            "'default' needs no download"
+        )
+    path = Path(options["weights"]).expanduser()
+    checkpoint = read_checkpoint(path)
+    if not recognises(checkpoint):
+        raise ModelError(f"{path}: not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
+    return from_checkpoint(path, checkpoint, {k: v for k, v in options.items() if k != "weights"})
+
+
+def _check_options(options: Options) -> None:
+    for key in options:
+        if key not in OPTIONS:
+            raise ModelError(f"--set {key}: YTMT has no such setting; one of {', '.join(OPTIONS)}")
+
+
+def _vgg(config: YtmtConfig, options: Options) -> Vgg19 | None:
+    if not config.hypercolumn or options.get("vgg") == "none":
+        return None
+    return load_vgg19(options.get("vgg"))
+
+
+def _vgg_entries(system: System) -> dict[str, Tensor]:
+    return {key: value for key, value in system.state_dict().items() if key.startswith("vgg.")}

@@ -1,0 +1,216 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from dereflect.catalog import load_method
+from dereflect.errors import InputError, ModelError
+from dereflect.methods.ytmt.config import NAMED, YtmtConfig
+from dereflect.methods.ytmt.method import YtmtMethod
+from dereflect.methods.ytmt.two_stage import System, build_network
+from dereflect.nn.vgg import Vgg19, load_vgg19
+
+
+@pytest.fixture(scope="module")
+def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    torch.manual_seed(3)
+    # PyTorch's default weights let signals fade within a few layers.
+    state = {key: 2 * value for key, value in Vgg19().state_dict().items()}
+    # Layers and a classifier that torchvision's file has and that are not used.
+    extra = {"features.30.weight": torch.zeros(1), "classifier.0.weight": torch.zeros(1)}
+    torch.save(state | extra, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_vgg_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DEREFLECT_VGG19", raising=False)
+
+
+def narrow(name: str, **changes) -> YtmtConfig:
+    return YtmtConfig(**{**NAMED[name].__dict__, "width": 8, **changes})
+
+
+def official(config: YtmtConfig) -> dict:
+    """A file as the authors' trainer writes it."""
+    torch.manual_seed(1)
+    content: dict = {"epoch": 7, "iterations": 99, "opt_g": {"state": {}, "param_groups": [{"lr": 1e-4}]}}
+    for number in range(config.stages):
+        state = dict(build_network(config).state_dict())
+        if config.shape == "old":
+            wide = config.in_channels
+            for s in (1, 2):
+                state[f"inc_{s}.fusion.weight"] = torch.zeros(wide, 2 * wide, 1, 1)
+                state[f"inc_{s}.fusion.bias"] = torch.zeros(wide)
+        content[f"icnn{number + 1 if number else ''}"] = state
+    return content
+
+
+@pytest.mark.parametrize("name", ["uas", "ucs", "uat", "uct", "ucs_old", "uct_old"])
+def test_official_file_is_recognised_converted_and_loaded_back(
+    name: str, tmp_path: Path, vgg_file: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "official.pt"
+    torch.save(official(narrow(name)), path)
+    method, _ = load_method(path, {"vgg": str(vgg_file)})
+    assert method.config == narrow(name)
+    assert ("never reach the output" in caplog.text) == name.endswith("old")
+
+    method.save_pretrained(tmp_path / "ours")
+    again, _ = load_method(tmp_path / "ours")
+    image = torch.rand(1, 3, 37, 29)
+    system = System(narrow(name), load_vgg19(vgg_file))
+    states = official(narrow(name))
+    for key, stage in (("icnn", system.stage1), ("icnn2", system.stage2)):
+        if stage is not None:
+            stage.load_state_dict({k: v for k, v in states[key].items() if k in stage.state_dict()})
+    with torch.no_grad():
+        expected = system(image)
+    for found in (method(image), again(image)):
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "letter"), [("us_relu", "P"), ("us_nofi", "N")])
+def test_ablations_have_keys_of_other_heads_and_are_told_by_option(name: str, letter: str, tmp_path: Path):
+    path = tmp_path / "ablation.pt"
+    torch.save(official(narrow(name, hypercolumn=False)), path)
+    method, _ = load_method(path, {"exchange": letter})
+    assert method.config == narrow(name, hypercolumn=False)
+    with pytest.raises(ModelError, match="does not fit its keys"):
+        load_method(path, {"exchange": "A" if letter == "P" else "C"})
+
+
+@pytest.mark.parametrize("name", ["pas", "pcs"])
+def test_plain_network_is_told_by_its_keys(name: str, tmp_path: Path):
+    path = tmp_path / "plain.pt"
+    config = narrow(name, layers=5)
+    torch.save(dict(build_network(config).state_dict()), path)  # a bare state dict
+    method, _ = load_method(path)
+    assert method.config == config
+    layers = method(torch.rand(2, 3, 5, 7))
+    assert [layer.shape for layer in layers] == [(2, 3, 5, 7)] * 2
+
+
+def test_keys_that_fit_no_variant_are_named(tmp_path: Path):
+    content = official(narrow("ucs", hypercolumn=False))
+    state = content["icnn"]
+    state["strange.weight"] = state.pop("down1.model.conv_l.model.2.weight")
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(
+        ModelError, match=r"a\.pt.*missing: down1\.model\.conv_l.*unexpected: strange\.weight"
+    ):
+        load_method(tmp_path / "a.pt")
+    content["icnn"] = {f"x.{key}": value for key, value in state.items()}
+    torch.save(content, tmp_path / "b.pt")
+    with pytest.raises(
+        ModelError, match=r"fits no YTMT network.*missing: .*(, .*){4} and \d+ more.*unexpected: x\."
+    ):
+        load_method(tmp_path / "b.pt")
+
+
+def test_without_vgg_the_error_says_where_to_put_it_and_offers_the_default(tmp_path: Path):
+    path = tmp_path / "official.pt"
+    torch.save(official(narrow("ucs")), path)
+    with pytest.raises(ModelError, match=r"vgg19-dcbb9e9d\.pth.*cache.*DEREFLECT_VGG19.*'default'"):
+        load_method(path)
+    method, _ = load_method(path, {"vgg": "none"})
+    method.save_pretrained(tmp_path / "ours")
+    with pytest.raises(ModelError, match="vgg=PATH"):
+        method(torch.rand(1, 3, 16, 16))
+    with pytest.raises(ModelError, match=r"vgg19-dcbb9e9d\.pth"):
+        load_method(tmp_path / "ours")
+
+
+def test_vgg_is_found_by_option_environment_and_cache(
+    vgg_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = torch.load(vgg_file, weights_only=True)["features.0.weight"]
+
+    def same(vgg: Vgg19) -> bool:
+        return torch.equal(vgg.state_dict()["features.0.weight"], expected)
+
+    assert same(load_vgg19(vgg_file))
+    monkeypatch.setenv("DEREFLECT_VGG19", str(vgg_file))
+    assert same(load_vgg19())
+    with pytest.raises(InputError, match=r"nowhere\.pth"):
+        load_vgg19(tmp_path / "nowhere.pth")
+    with pytest.raises(InputError, match="no VGG-19 weights in this folder"):
+        load_vgg19(tmp_path)
+
+
+def test_vgg_with_a_wrong_checksum_is_refused(vgg_file: Path, tmp_path: Path):
+    bad = tmp_path / "vgg19-dcbb9e9d.pth"
+    bad.write_bytes(vgg_file.read_bytes())
+    with pytest.raises(ModelError, match=r"vgg19-dcbb9e9d\.pth: wrong checksum .*fetch https://"):
+        load_vgg19(tmp_path)
+
+
+def test_named_model_says_what_to_fetch():
+    with pytest.raises(ModelError, match=r"ytmt_uct_sirs.*weights=PATH.*'default'"):
+        load_method("ytmt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"shape": "X"}, "shape='X' is unknown"),
+        ({"exchange": "Q"}, "exchange='Q'"),
+        ({"shape": "old", "exchange": "A"}, "use C"),
+        ({"stages": 3}, "stages=3"),
+        ({"width": 12}, "multiple of 8"),
+        ({"hypercolumn": True, "image_channels": 1}, "image_channels=1 must be 3"),
+    ],
+)
+def test_impossible_configurations_are_refused(settings: dict, fault: str):
+    with pytest.raises(ModelError, match=re.escape(fault)):
+        YtmtConfig(**settings)
+
+
+def test_unknown_option_is_refused(tmp_path: Path):
+    torch.save(official(narrow("ucs", hypercolumn=False)), tmp_path / "a.pt")
+    with pytest.raises(ModelError, match="--set vg: YTMT has no such setting"):
+        load_method(tmp_path / "a.pt", {"vg": "x"})
+
+
+def test_fast_path_follows_training_and_gradients_take_the_plain_path():
+    method = YtmtMethod(narrow("ucs", hypercolumn=False), None)
+    image = torch.rand(1, 3, 16, 16)
+    before = method.eval()(image)[0].clone()
+    method.train()
+    method(image)[0].sum().backward()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad.sign()
+        plain = method.system(image)[0]
+    after = method.eval()(image)[0]
+    torch.testing.assert_close(after.clone(), plain, atol=1e-5, rtol=0)
+    assert (after - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["uct", "uat", "uct_old", "us_relu", "us_nofi", "pas"])
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (35, 67)])
+def test_fast_path_equals_plain_path_at_odd_sizes(name: str, size: tuple[int, int], vgg_file: Path):
+    torch.manual_seed(0)
+    config = narrow(name, width=16)
+    method = YtmtMethod(config, load_vgg19(vgg_file) if config.hypercolumn else None).eval()
+    image = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        plain = method.system(image)
+    for fast, exact in zip(method(image), plain, strict=True):
+        torch.testing.assert_close(fast.clone(), exact, atol=1e-5, rtol=0)
+
+
+def test_bfloat16_stays_near_float32(vgg_file: Path):
+    torch.manual_seed(0)
+    method = YtmtMethod(narrow("uct_old", width=16), load_vgg19(vgg_file)).eval()
+    image = torch.rand(1, 3, 33, 40)
+    exact = method(image)
+    method.prepare(torch.device("cpu"), torch.bfloat16)
+    for short, full in zip(method(image), exact, strict=True):
+        assert short.dtype is torch.float32
+        assert (short - full).abs().max() < 2 / 255
