@@ -54,6 +54,15 @@ function send(method, path, body, kind, onSent, signal) {
   });
 }
 
+function rest(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(new DOMException("cancelled", "AbortError"));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    setTimeout(() => { signal.removeEventListener("abort", stop); resolve(); }, milliseconds);
+  });
+}
+
 /** Separate a photo and fetch the small copies; `onProgress(words, share)` hears how it goes. */
 export async function separate(file, model, quality, onProgress, signal) {
   const form = new FormData();
@@ -73,8 +82,7 @@ export async function separate(file, model, quality, onProgress, signal) {
       const { done, total } = job.progress ?? {};
       onProgress(total ? `Separating: step ${done} of ${total}` : "Separating", total ? done / total : null);
     }
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    signal.throwIfAborted();
+    await rest(pause, signal);
     job = await request("GET", `/v1/jobs/${job.id}`, { signal });
   }
   if (job.state !== "done") throw new Refusal(422, job.error ?? "the separation was stopped");
