@@ -14,6 +14,7 @@ from dereflect.errors import RecipeError
 
 OBJECTIVES = {
     "default": "dereflect.methods.default.objective:DefaultObjective",
+    "ytmt": "dereflect.methods.ytmt.objective:YtmtObjective",
     "dmdnet": "dereflect.methods.dmdnet.objective:DMDNetObjective",
     "diffrs-unet": "dereflect.methods.diffrs.objective:UNetObjective",
     "diffrs-synthesis": "dereflect.methods.diffrs.objective:SynthesisObjective",
