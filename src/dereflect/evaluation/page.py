@@ -38,6 +38,8 @@ def render(
     body = [
         f"<h1>{escape(facts.title)}: how well the glass is taken away</h1>",
         *(f'<p class="verdict">{escape(line)}</p>' for line in verdicts(rows, facts.protocol)),
+        '<p class="hint">PSNR tells how close a picture is to the truth: higher is closer, and 3 dB more '
+        "halves the squared error. SSIM compares structure: 1 is equal.</p>",
         *(_table(table) for table in tables),
         _absent(facts.absent),
         _table(cost) if cost else "",
