@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import load_file
 
-from dereflect.evaluation.resizing import from_square, to_square
+from dereflect.evaluation.protocol import PROTOCOLS
+from dereflect.evaluation.resizing import from_square, resized, to_square
 
 
 def read(path):
@@ -30,3 +32,15 @@ def test_the_way_back_is_that_of_the_diffrs_fixtures(pytestconfig):
         height, width = (int(side) for side in size.split("x"))
         expected = file[f"float_{size}"].transpose(1, 2, 0)
         assert from_square(square, height, width) == pytest.approx(expected, abs=2e-6)
+
+
+def test_multiples_of_16_are_those_of_the_ytmt_fixtures(pytestconfig):
+    file = load_file(pytestconfig.getoption("golden_dir") / "ytmt" / "geometry.safetensors")
+    cases = sorted(
+        key.removesuffix(".in") for key in file if key.startswith("align.") and key.endswith(".in")
+    )
+    assert cases
+    for case in cases:
+        picture = file[f"{case}.in"]
+        size = PROTOCOLS["ytmt"].aligned_size(picture.shape[1], picture.shape[0])
+        assert (resized(picture, size) == file[f"{case}.out"]).all()

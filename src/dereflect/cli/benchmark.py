@@ -46,6 +46,11 @@ def benchmark(
     from dereflect.evaluation.speed import Speed, measure_apart, to_markdown
 
     options = parse_settings(settings)
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"; busy with other work (load {load:.1f}), so times are too long" if load > cores / 2 else ""
+    if busy:
+        typer.echo(f"note: this machine is{busy[1:]}", err=True)
     run_settings: dict[str, Any] = {"device": device.value, "dtype": dtype.value}
     speeds: list[Speed] = []
     for name in model or list(CARDS):
@@ -55,9 +60,9 @@ def benchmark(
             typer.echo(to_markdown([speed], "").splitlines()[2].strip("| "))
             if speed.seconds is None:
                 break  # larger sizes would not do better
-    threads = os.environ.get("OMP_NUM_THREADS") or f"{os.cpu_count()}"
+    threads = os.environ.get("OMP_NUM_THREADS") or f"{cores}"
     system = f"{platform.system()} {platform.machine()}"
-    machine = f"{threads} CPU threads, {system}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    machine = f"{threads} CPU threads, {system}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}{busy}"
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
