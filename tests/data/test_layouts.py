@@ -94,7 +94,13 @@ def test_check_goes_on_after_a_fault(tmp_path):
     plain(tmp_path / "a")
     plain(tmp_path / "b")
     (tmp_path / "a" / "transmission_layer" / "1.png").unlink()
-    found, broken = check_folder(tmp_path)
-    assert [item.name for item in found] == ["b"]
-    assert len(broken) == 1
-    assert "1.png: has no partner" in broken[0]
+    for name in ("1.jpg", "2.jpg"):
+        write(tmp_path / "real45" / name)
+    found = check_folder(tmp_path)
+    assert [item.name for item in found.usable] == ["b"]
+    assert len(found.faults) == 1
+    assert "1.png: has no partner" in found.faults[0]
+    assert [(path.name, layout.name, count) for path, layout, count in found.to_look_at] == [
+        ("real45", "real45", 2)
+    ]
+    assert check_folder(tmp_path / "real45").faults == []

@@ -33,20 +33,25 @@ def data(context: typer.Context) -> None:
 @app.command()
 def check(folder: Annotated[Path, typer.Argument(help="A data set, or a folder of data sets.")]) -> None:
     """Tell which data sets a folder holds, what is wrong with them, and which known ones are not there."""
-    from dereflect.data.layouts import LAYOUTS, check_folder
+    from dereflect.data.layouts import LAYOUTS, check_folder, recognise
     from dereflect.errors import InputError
 
-    found, broken = check_folder(folder)
-    for item in found:
+    found = check_folder(folder)
+    for item in found.usable:
         layers = "T and R" if all(pair.reflection for pair in item.pairs) else "T"
         known = f"{item.name} ({item.layout.title})" if item.layout else f"{item.name} (plain folders)"
         typer.echo(f"{item.folder}: {known}, {len(item.pairs)} pictures with true {layers}")
         for note in item.notes:
             typer.echo(f"  note     {note}")
-    for error in broken:
-        typer.echo(f"  fault    {error}")
-    missing = [name for name in LAYOUTS if name not in {item.name for item in found}]
-    for name in missing:
-        typer.echo(f"not there: {name}, offered by {LAYOUTS[name].offered}")
-    if broken or not found:
-        raise InputError(f"{folder}: {len(found)} data sets usable, {len(broken)} with faults")
+    for path, layout, count in found.to_look_at:
+        typer.echo(
+            f"{path}: {layout.name} ({layout.title}), {count} of {layout.pictures} pictures to look at"
+        )
+    for fault in found.faults:
+        typer.echo(f"fault: {fault}")
+    there = {item.name for item in found.usable} | {layout.name for _, layout, _ in found.to_look_at}
+    if recognise(folder) is None:  # a folder of sets: say what else there could be
+        for name in [name for name in LAYOUTS if name not in there]:
+            typer.echo(f"not there: {name}, offered by {LAYOUTS[name].offered}")
+    if found.faults:
+        raise InputError(f"{folder}: {len(found.usable)} data sets usable, {len(found.faults)} with faults")

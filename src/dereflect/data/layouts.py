@@ -205,11 +205,19 @@ def find_data_sets(folder: Path | str) -> list[DataSet]:
     return [read_data_set(candidate) for candidate in _candidates(folder)]
 
 
-def check_folder(folder: Path | str) -> tuple[list[DataSet], list[str]]:
-    """Look at every data set in a folder without stopping at the first fault.
+@dataclass(frozen=True)
+class Check:
+    """What a folder holds."""
 
-    Returns:
-        (usable data sets, one line for each that is not).
+    usable: list[DataSet]
+    to_look_at: list[tuple[Path, Layout, int]]
+    """Published sets without truth: folder, which one, how many pictures."""
+    faults: list[str]
+    """One line for each set that cannot be used."""
+
+
+def check_folder(folder: Path | str) -> Check:
+    """Look at every data set in a folder without stopping at the first fault.
 
     Raises:
         InputError: no such folder.
@@ -217,14 +225,21 @@ def check_folder(folder: Path | str) -> tuple[list[DataSet], list[str]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    found: list[DataSet] = []
-    broken: list[str] = []
-    for candidate in _candidates(folder):
+    result = Check([], [], [])
+    below = [path for path in sorted(folder.rglob("*")) if path.is_dir()]
+    for path in [folder, *below]:
+        layout = recognise(path)
+        if layout is not None and not layout.layers:
+            result.to_look_at.append((path, layout, len(pictures_by_stem(path))))
+    candidates = _candidates(folder)
+    if result.to_look_at and candidates == [folder]:
+        return result
+    for candidate in candidates:
         try:
-            found.append(read_data_set(candidate))
+            result.usable.append(read_data_set(candidate))
         except InputError as error:
-            broken.append(str(error))
-    return found, broken
+            result.faults.append(str(error))
+    return result
 
 
 def _candidates(folder: Path) -> list[Path]:
