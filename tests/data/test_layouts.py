@@ -1,7 +1,8 @@
 import pytest
 from PIL import Image
 
-from dereflect.data.layouts import LAYOUTS, check_folder, find_data_sets, read_data_set, recognise
+from dereflect.data.known_sets import LAYOUTS
+from dereflect.data.layouts import check_folder, find_data_sets, read_data_set, recognise
 from dereflect.errors import InputError
 
 

@@ -1,4 +1,4 @@
-from dereflect.data.layouts import LAYOUTS
+from dereflect.data.known_sets import LAYOUTS
 from dereflect.evaluation.protocol import PROTOCOLS
 from dereflect.evaluation.published import published, published_for
 

@@ -15,7 +15,7 @@ def data(context: typer.Context) -> None:
     """List the data sets that are recognised by their folder's name."""
     if context.invoked_subcommand is not None:
         return
-    from dereflect.data.layouts import LAYOUTS
+    from dereflect.data.known_sets import LAYOUTS
 
     for layout in LAYOUTS.values():
         truth = {"T": "true transmission", "T R": "true transmission and reflection", "": "no truth"}
@@ -33,7 +33,8 @@ def data(context: typer.Context) -> None:
 @app.command()
 def check(folder: Annotated[Path, typer.Argument(help="A data set, or a folder of data sets.")]) -> None:
     """Tell which data sets a folder holds, what is wrong with them, and which known ones are not there."""
-    from dereflect.data.layouts import LAYOUTS, check_folder, recognise
+    from dereflect.data.known_sets import LAYOUTS
+    from dereflect.data.layouts import check_folder, recognise
     from dereflect.errors import InputError
 
     found = check_folder(folder)

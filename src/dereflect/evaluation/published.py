@@ -13,7 +13,7 @@ class Published:
     """One printed result."""
 
     data: str
-    """Name of the data set (`dereflect.data.layouts`)."""
+    """Name of the data set (`dereflect.data.known_sets`)."""
     layer: str
     method: str
     values: dict[str, float]
