@@ -1,4 +1,4 @@
-"""The field's published data sets: names, counts, who offers them, and what is known to be wrong with them."""
+"""The field's published data sets: names, counts, who offers them, and what is known to be wrong."""
 
 from __future__ import annotations
 
