@@ -353,3 +353,17 @@ def test_same_input_same_bytes(model_folder):
 def test_separate_is_load_and_call(model_folder, tmp_path: Path):
     result = dereflect.separate(array(), model=model_folder, device="cpu")
     assert isinstance(result, dereflect.Separation)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to look at its memory")
+def test_memory_does_not_pile_up_over_photos_of_many_sizes(model_folder):
+    def resident() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) * 1024
+
+    separator = dereflect.load(model_folder, device="cpu")
+    after = []
+    for index in range(40):
+        separator(array(200 + 31 * index % 170, 200 + 57 * index % 230))
+        after.append(resident())
+    assert after[-1] - after[9] < 100_000_000

@@ -145,3 +145,20 @@ def _container_memory() -> int:
         except (OSError, ValueError):  # no such group, or "max"
             continue
     return sys.maxsize
+
+
+def bound_kernel_cache() -> None:
+    """Let oneDNN keep the kernels of a few picture sizes, not of hundreds: many sizes pile up.
+
+    Works until the process runs its first convolution, and leaves a choice of the user's alone.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system now; glibc would keep what lies between blocks still in use."""
+    if _trim is not None:
+        _trim(0)
+
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

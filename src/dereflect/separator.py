@@ -17,7 +17,13 @@ from dereflect import tiling
 from dereflect._version import __version__
 from dereflect.canvas import Canvas, Source
 from dereflect.catalog import load_method
-from dereflect.devices import available_memory, choose_device, choose_dtype
+from dereflect.devices import (
+    available_memory,
+    bound_kernel_cache,
+    choose_device,
+    choose_dtype,
+    release_memory,
+)
 from dereflect.errors import InputError
 from dereflect.images import DEFAULT_MAX_PIXELS, Picture, read_any
 from dereflect.images.picture import Array, convert_depth
@@ -107,6 +113,7 @@ class Separator:
             raise InputError(f"quality '{quality}' is unknown; fast or best")
         if max_size is not None and max_size < 1:
             raise InputError(f"max_size {max_size}: give a number of pixels")
+        bound_kernel_cache()
         self.device, self.remark = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.method = method.prepare(self.device, self.dtype)
@@ -341,6 +348,7 @@ class Separator:
 
     def _result(self, job: _Job, canvas: Canvas, seconds: float) -> Separation:
         transmission, reflection = canvas.pixels()
+        release_memory()
         pictures = {
             "blended": job.picture,
             "transmission": job.picture.with_pixels(transmission),
