@@ -123,9 +123,7 @@ def main() -> None:
             growth = at[last] - at[first]
             course = ", ".join(f"{number}: {size:.0f}" for number, size in at.items())
             print(f"{options.photos} photos of changing sizes: {course} MB")
-            print(
-                f"  growth from photo {first} to {last}: {growth:+.0f} MB = {growth / GROWTH_LIMIT:.2f} of limit"
-            )
+            print(f"  {first} to {last}: {growth:+.0f} MB = {growth / GROWTH_LIMIT:.2f} of limit")
 
 
 if __name__ == "__main__":
