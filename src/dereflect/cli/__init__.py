@@ -23,6 +23,7 @@ from dereflect.cli import (
     serve,
     synthesize,
     train,
+    video,
 )
 from dereflect.errors import DereflectError
 
@@ -45,6 +46,7 @@ app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")
 app.command("benchmark")(benchmark.benchmark)
 app.command("batch")(batch.batch)
+app.command("video")(video.video)
 app.command("serve")(serve.serve)
 
 
