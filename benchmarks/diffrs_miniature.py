@@ -1,0 +1,286 @@
+"""The paper's ablation of DiffRS in miniature: everything trained from nothing, on a CPU, in some minutes.
+
+    python benchmarks/diffrs_miniature.py --seeds 0 1 2 --output miniature
+
+Draws pictures of its own, trains an autoencoder on them, then with the shipped trainings a synthesis network
+and, for each seed, two UNets (with and without cross-layer attention), and measures held-out 64x64 mixtures:
+PSNR of both layers for the base, + cross-layer attention (C, trained with it), + optimisation at test time
+(O), + disjoint sampling (D). The decoder's fusion is left out (w = 0). Numbers of this size say that the
+parts work together, not how good the method is.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image, ImageDraw
+
+from dereflect.methods.diffrs.autoencoder import decode, encode
+from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
+from dereflect.methods.diffrs.fresh import assemble
+from dereflect.methods.diffrs.method import load_pipeline
+from dereflect.methods.diffrs.prompts import PromptEmbeddings
+from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.methods.diffrs.synthesis import LatentSynthesis
+from dereflect.methods.diffrs.validation import psnr
+from dereflect.training.recipe import parse_recipe
+from dereflect.training.trainer import prepare
+
+SIZE = 64
+CROPS = {"crop": SIZE, "held_out_every": 5, "smallest": 1.0, "short_side": 96}
+ROWS = {
+    "base": ("apart", {"optimisation": False, "disjoint": "off", "attention": False}),
+    "+C": ("joined", {"optimisation": False, "disjoint": "off"}),
+    "+C+O": ("joined", {"disjoint": "off"}),
+    "+C+O+D (code)": ("joined", {"disjoint": "code"}),
+    "+C+O+D (paper)": ("joined", {"disjoint": "paper"}),
+}
+
+
+def draw_photos(folder: Path, count: int = 400, seed: int = 0) -> None:
+    """Pictures with edges: gradients, ellipses, bars and polygons in random colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        random = np.random.default_rng((seed, index))
+        corners = random.uniform(0, 255, (2, 2, 3)).astype(np.uint8)
+        picture = Image.fromarray(corners).resize((96, 96), Image.Resampling.BILINEAR)
+        pen = ImageDraw.Draw(picture)
+        for _ in range(int(random.integers(2, 6))):
+            colour = tuple(int(value) for value in random.integers(0, 256, 3))
+            left, top = random.uniform(-20, 90, 2)
+            width, height = random.uniform(15, 60, 2)
+            kind = int(random.integers(3))
+            if kind == 0:
+                pen.ellipse((left, top, left + width, top + height), fill=colour)
+            elif kind == 1:
+                pen.rectangle((left, top, left + width, top + height), fill=colour)
+            else:
+                pen.polygon([tuple(random.uniform(0, 96, 2)) for _ in range(3)], fill=colour)
+        picture.save(folder / f"{index:04d}.png")
+
+
+def train_autoencoder(data: Path, steps: int, seed: int = 0) -> AutoencoderKL:
+    """A small autoencoder (factor 4) on the photos and their mixtures, with latents of unit variance."""
+    torch.manual_seed(seed)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 48),
+        layers_per_block=1,
+        norm_num_groups=8,
+        sample_size=SIZE,
+    )
+    samples = LayerCrops(CropSettings(**CROPS, seed=seed), data)
+    optimizer = torch.optim.Adam(vae.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    for step in range(steps):
+        drawn = [samples.draw(0, step * 2 + index) for index in range(2)]
+        layers = ("blended", "transmission", "reflection")
+        image = torch.stack([sample[name] for sample in drawn for name in layers]) * 2 - 1
+        latent, _ = encode(vae, image, features=False)
+        # A little noise in place of the KL term: latents must not hide detail in tiny differences.
+        found = decode(vae, latent + 0.03 * latent.std() * torch.randn_like(latent))
+        loss = (found - image).abs().mean() + 0.001 * latent.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    vae.eval().requires_grad_(False)
+    with torch.no_grad():
+        some = torch.stack([samples.draw(1, index)["blended"] for index in range(64)])
+        latents = encode(vae, some * 2 - 1, features=False)[0]
+    vae.register_to_config(scaling_factor=float(vae.config.scaling_factor / latents.std()))
+    return vae
+
+
+def fresh_unet(seed: int) -> UNet2DConditionModel:
+    torch.manual_seed(seed)
+    return UNet2DConditionModel(
+        sample_size=SIZE // 4,
+        in_channels=8,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        norm_num_groups=8,
+        num_class_embeds=2,
+    )
+
+
+def start(vae: AutoencoderKL, seed: int, synthesis: LatentSynthesis | None = None):
+    """A pipeline with a fresh UNet."""
+    torch.manual_seed(1)
+    prompts = PromptEmbeddings.of(torch.randn(1, 4, 16), torch.randn(1, 4, 16))
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        timestep_spacing="leading",
+    )
+    pipeline = assemble(fresh_unet(seed), vae, prompts, scheduler)
+    if synthesis is not None:
+        pipeline.register_modules(synthesis=synthesis)
+    return pipeline
+
+
+def train(part: str, model: Path, data: Path, output: Path, steps: int, batch: int, seed: int, **settings):
+    """Run one of the shipped trainings; returns the folder of the trained pipeline."""
+    recipe = parse_recipe(
+        {
+            "objective": f"diffrs-{part}",
+            "data": str(data),
+            "output": str(output),
+            "settings": CROPS | {"model": str(model), "validation": {"pictures": 0}} | settings,
+            "schedule": {
+                "steps": steps,
+                "batch_size": batch,
+                "ema": 0.99,
+                "device": "cpu",
+                "workers": 1,
+                "seed": seed,
+                "checkpoint_minutes": 1000,
+            },
+        }
+    )
+    return prepare(recipe).run()
+
+
+def measure(pipeline, data: Path, pictures: int, steps: int, **switches) -> tuple[float, float]:
+    """Mean PSNR of transmission and reflection over held-out mixtures."""
+    samples = LayerCrops(CropSettings(**CROPS), data, validation=True)
+    drawn = [samples.draw(0, index) for index in range(pictures)]
+    pipeline.set_progress_bar_config(disable=True)
+    output = pipeline(
+        torch.stack([sample["blended"] for sample in drawn]),
+        settings=DiffRSSettings(steps=steps, resolution=SIZE, w=0.0, **switches),
+        generator=[torch.Generator().manual_seed(index) for index in range(pictures)],
+        output_type="pt",
+    )
+    return tuple(
+        float(np.mean([psnr(found, sample[name]) for found, sample in zip(output[name], drawn, strict=True)]))
+        for name in ("transmission", "reflection")
+    )
+
+
+def references(vae: AutoencoderKL, data: Path, pictures: int) -> dict[str, tuple[float, float]]:
+    """What returning the input gives, and the ceiling that the autoencoder sets."""
+    samples = LayerCrops(CropSettings(**CROPS), data, validation=True)
+    drawn = [samples.draw(0, index) for index in range(pictures)]
+    rows = {}
+    for name, find in (
+        ("input", lambda sample, layer: sample["blended"]),
+        ("autoencoder alone", lambda sample, layer: through(vae, sample[layer])),
+    ):
+        rows[name] = tuple(
+            float(np.mean([psnr(find(sample, layer), sample[layer]) for sample in drawn]))
+            for layer in ("transmission", "reflection")
+        )
+    return rows
+
+
+@torch.no_grad()
+def through(vae: AutoencoderKL, picture: torch.Tensor) -> torch.Tensor:
+    return ((decode(vae, encode(vae, picture[None] * 2 - 1, False)[0])[0] + 1) / 2).clamp(0, 1)
+
+
+def run(
+    output: Path,
+    seeds: list[int],
+    autoencoder_steps: int = 1200,
+    synthesis_steps: int = 250,
+    unet_steps: int = 400,
+    batch: int = 4,
+    pictures: int = 24,
+    sampling_steps: int = 20,
+    say=print,
+) -> dict[str, list[tuple[float, float]]]:
+    """Train and measure; returns PSNR of (transmission, reflection) for each row and seed."""
+    begun = time.perf_counter()
+
+    def tell(words: str) -> None:
+        say(f"{time.perf_counter() - begun:6.0f} s  {words}")
+
+    data = output / "data"
+    draw_photos(data / "photos")
+    begin = output / "start"
+    if (begin / "model_index.json").is_file():  # go on with an interrupted run
+        vae = load_pipeline(begin).vae
+    else:
+        vae = train_autoencoder(data, autoencoder_steps)
+        start(vae, 0).save_pretrained(begin)
+    results: dict[str, list[tuple[float, float]]] = {
+        name: [row] * len(seeds) for name, row in references(vae, data, pictures).items()
+    }
+    tell(f"autoencoder trained: {results['autoencoder alone'][0]}")
+    trained = train(
+        "synthesis", begin, data, output / "synthesis", synthesis_steps, batch, 0, learning_rate=1e-3
+    )
+    synthesis = load_pipeline(trained).synthesis
+    tell("synthesis network trained")
+    for name in ROWS:
+        results[name] = []
+    for seed in seeds:
+        pipelines = {}
+        for kind in ("apart", "joined"):
+            folder = output / f"{kind}{seed}"
+            if not (folder / "checkpoints").is_dir():
+                start(vae, seed, synthesis).save_pretrained(folder / "start")
+            pipelines[kind] = load_pipeline(
+                train(
+                    "unet",
+                    folder / "start",
+                    data,
+                    folder,
+                    unet_steps,
+                    batch,
+                    seed,
+                    attention=kind == "joined",
+                    learning_rate=1e-3,
+                    warm_up=50,
+                    decay_steps=unet_steps,
+                    final_factor=0.05,
+                    multi_resolution=0.0,
+                )
+            )
+        for name, (kind, switches) in ROWS.items():
+            results[name].append(measure(pipelines[kind], data, pictures, sampling_steps, **switches))
+            tell(f"seed {seed} {name}: {results[name][-1]}")
+        (output / "results.json").write_text(json.dumps(results, indent=2))
+    return results
+
+
+def table(results: dict[str, list[tuple[float, float]]]) -> str:
+    lines = [f"{'':20} {'T: mean':>8} {'seeds':>24}   {'R: mean':>8} {'seeds':>24}   (PSNR, dB)"]
+    for name, rows in results.items():
+        t, r = (np.array([row[layer] for row in rows]) for layer in (0, 1))
+        each = ["  ".join(f"{value:6.2f}" for value in values) for values in (t, r)]
+        lines.append(f"{name:20} {t.mean():8.2f} {each[0]:>24}   {r.mean():8.2f} {each[1]:>24}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=Path("miniature"))
+    parser.add_argument("--unet-steps", type=int, default=400)
+    options = parser.parse_args()
+    results = run(options.output, options.seeds, unet_steps=options.unet_steps)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
