@@ -239,7 +239,8 @@ def compare(case: str, steps: int, folder: Path) -> None:
         r = found[path]
         print(
             f"{case:5} {path:10} {r['forwards']:3} forwards {r['backwards']:3} backwards  "
-            f"{r['seconds']:7.1f} s ({r['cpu_seconds']:.1f} s of CPU)  peak {r['peak_mb']:6.0f} MB above {r['weights_mb']:.0f} MB of weights "
+            f"{r['seconds']:7.1f} s ({r['cpu_seconds']:.1f} s of CPU)  "
+            f"peak {r['peak_mb']:6.0f} MB above {r['weights_mb']:.0f} MB of weights "
             f"({r['whole_mb']:.0f} MB in all)",
             flush=True,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dereflect import images
+from dereflect.cli.explain import explain_paths, write_explanations
 from dereflect.cli.inputs import Photo, reason_of
 from dereflect.cli.report import Report
 from dereflect.errors import DereflectError, InputError
@@ -29,6 +30,8 @@ class Run:
     skip_existing: bool
     overwrite: bool
     metadata: bool
+    explain: bool
+    """Whether to write heat maps of what was invented beside the layers."""
     call: dict[str, Any]
     """Arguments of each call of the separator."""
     _claimed: dict[str, Path] = field(default_factory=dict)
@@ -57,9 +60,12 @@ class Run:
             self.format,
             self.side_by_side,
         )
-        self._claim(photo, paths, inputs)
-        existing = [path for path in paths.values() if os.path.lexists(path)]
-        if self.skip_existing and len(existing) == len(paths):
+        charts = {}
+        if self.explain:
+            charts = explain_paths(self.separator.method, folder, photo.path.stem)
+        self._claim(photo, paths | charts, inputs)
+        existing = [path for path in (paths | charts).values() if os.path.lexists(path)]
+        if self.skip_existing and len(existing) == len(paths | charts):
             report.skipped(photo.path)
             return
         if existing and not (self.overwrite or self.skip_existing):
@@ -70,6 +76,12 @@ class Run:
         # Skipping what is there already, a photo with one of two outputs gets the other.
         missing = {layer: path for layer, path in paths.items() if self.overwrite or path not in existing}
         result.write(missing, self.format, self.overwrite, self.metadata)
+        if charts:
+            write_explanations(
+                self.separator.method,
+                result,
+                {name: path for name, path in charts.items() if self.overwrite or path not in existing},
+            )
         report.separated(photo.path, result, paths, time.perf_counter() - started)
 
     def _claim(self, photo: Photo, paths: dict[str, Path], inputs: set[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dereflect.cli.options import (
+    MODEL_PANEL,
     Device,
     DeviceOption,
     DType,
@@ -86,6 +87,14 @@ def separate(
         ),
     ] = False,
     overwrite: OverwriteOption = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also write heat maps of what a generative method may have invented.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
     strip_metadata: Annotated[
         bool,
         typer.Option(
@@ -139,6 +148,15 @@ def separate(
     max_size: MaxSizeOption = None,
     tile: TileOption = "auto",
     seed: SeedOption = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            help="Steps of methods that work in many; short for --set steps=N.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     settings: SetOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One line of JSON a photo on standard output.")
@@ -152,6 +170,7 @@ def separate(
     overwritten without --overwrite, and nothing is ever deleted. Exit code: 0 all fine, 1 some photos failed,
     2 none was done.
     """
+    from dereflect.cli.explain import explain_paths
     from dereflect.cli.inputs import find_photos, parse_shard
     from dereflect.cli.report import Report
     from dereflect.cli.run import Run, run_pipe
@@ -159,11 +178,12 @@ def separate(
     if overwrite and skip_existing:
         raise InputError("--overwrite and --skip-existing contradict each other; give one of them")
     first, step = parse_shard(shard)
-    options = parse_settings(settings)
+    options = parse_settings([*(settings or []), *([] if steps is None else [f"steps={steps}"])])
     piped = "-" in inputs
-    if piped and (len(inputs) > 1 or as_json or side_by_side):
+    if piped and (len(inputs) > 1 or as_json or side_by_side or explain):
         raise InputError(
-            "-: standard input goes alone to standard output, without other inputs, --json or --side-by-side"
+            "-: standard input goes alone to standard output, "
+            "without other inputs, --json, --side-by-side or --explain"
         )
     if piped and layers is Layer.both and output is None:
         raise InputError(
@@ -191,6 +211,8 @@ def separate(
         seed=seed,
         max_pixels=max_pixels,
     )
+    if explain:
+        explain_paths(separator.method, Path(), "")  # refuse now, not at the first photo
     report.say_device(separator)
     run = Run(
         separator=separator,
@@ -198,6 +220,7 @@ def separate(
         layers=(layers or Layer.both).value,
         format=format.value,
         side_by_side=side_by_side,
+        explain=explain,
         skip_existing=skip_existing,
         overwrite=overwrite,
         metadata=not strip_metadata,

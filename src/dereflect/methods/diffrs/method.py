@@ -33,6 +33,8 @@ class DiffRSMethod(Method):
     """
 
     family = "diffrs"
+    explanations = ("unexplained", "invented")
+    """Names of the maps that `explain` makes."""
     # The method brings every picture to its own working size and back, as published, so it takes any size
     # whole. Memory goes with the working size, not with the photo: `check_memory` watches it, and the
     # Separator need not.
