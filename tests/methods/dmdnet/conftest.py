@@ -1,9 +1,10 @@
 import pytest
 import torch
+from small_dmdnet import wake
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.depth import UNUSED_SHAPES, DepthNetwork
-from dereflect.methods.dmdnet.network import DEPTH_CHANNELS, DepthFeatures, DMDNet
+from dereflect.methods.dmdnet.network import DMDNet
 
 DIMS = (4, 6, 8, 10, 12)
 
@@ -31,16 +32,6 @@ def depth_file(tmp_path_factory):
     path.unlink()
 
 
-def wake(network: DMDNet) -> DMDNet:
-    """Give the layers that start at zero some weight, so that every part matters."""
-    torch.manual_seed(11)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith((".a_l", ".a_r", ".b", "gate.fc1.weight")):
-                parameter.copy_(torch.randn_like(parameter) * 0.2)
-    return network
-
-
 @pytest.fixture
 def official(tmp_path, small_config):
     """The authors' two files for a small network: (network file, banks file, network)."""
@@ -51,12 +42,3 @@ def official(tmp_path, small_config):
     torch.save({"epoch": 3, "iterations": 9, "network": weights, "opt": None}, tmp_path / "model_latest.pt")
     torch.save(banks, tmp_path / "memory_banks_latest.pt")
     return tmp_path / "model_latest.pt", tmp_path / "memory_banks_latest.pt", network
-
-
-def random_depth(height, width, batch=1, dtype=torch.float32):
-    """Depth features of a picture of a size that is a multiple of 32."""
-    semantics = tuple(
-        torch.randn(batch, channels, height >> (level - 1), width >> (level - 1), dtype=dtype)
-        for level, channels in DEPTH_CHANNELS.items()
-    )
-    return DepthFeatures(semantics, torch.rand(batch, 1, height, width, dtype=dtype) * 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from torch.nn import functional as F
 from dereflect.methods.dmdnet import memory as memory_of_experts
 from dereflect.methods.dmdnet.blocks import EFFN, Bank, BlockSequence
 from dereflect.methods.dmdnet.dsmamba import DSMamba, position_code
+from dereflect.methods.dmdnet.encoder import EncodingBranch
 from dereflect.methods.dmdnet.memory import MECM, MemoryModule
 from dereflect.methods.dmdnet.network import DepthFeatures, DMDNet, Separated, Watch, pad_to_multiple
 from dereflect.methods.dmdnet.orders import OrderBook, scan_order
+from dereflect.nn.mugi import ChannelNorm, MuGIBlock
 from dereflect.nn.selective_scan.reference import selective_scan_reference
 
 Pair = tuple[Tensor, Tensor]
@@ -73,7 +76,7 @@ def separate(
         r1, r2 = look(f"{name}#1", blocks(name, (semantic, e_R), p, (f"DS{level}_R1", f"DS{level}_R2")))
         return t1 + t2, r1 + r2
 
-    encoded = network.Encoding_Branch(pad_to_multiple(image))
+    encoded = encode(network.Encoding_Branch, pad_to_multiple(image))
     proximity = network.proximity_pyramid(depth.proximity)
     for level in range(1, 6):
         look(f"encoder{level}", encoded[level - 1])
@@ -86,16 +89,57 @@ def separate(
         up = network.get_submodule(f"conv_{level}")
         T, R, Q = up(double(T)), up(double(R)), up(double(Q))
         for block in network.get_submodule(f"MuGIBlock_level{level}").children():
-            T, R = block(T, R)
+            T, R = mugi(cast(MuGIBlock, block), T, R)
         look(f"MuGIBlock_level{level}#0", (T, R))
         more = semantics(level) if level >= 3 else encoded[level - 1]
         T, R, Q = T + more[0], R + more[1], Q + proximity[level - 1]
         name = f"DMBlock_level{level}"
         T, R = look(f"{name}#0", blocks(name, (T, R), Q, (f"level{level}_T", f"level{level}_R")))
     for block in network.MuGIBlock_last:
-        T, R = block(T, R)
+        T, R = mugi(cast(MuGIBlock, block), T, R)
     T, R = network.out(T, R)
     return Separated(T[..., :height, :width], R[..., :height, :width])
+
+
+def encode(module: EncodingBranch, image: Tensor) -> list[Pair]:
+    """Five levels of feature pairs; each is taken before the MuGI blocks of its level."""
+    x = y = module.stem.seq(image)
+    levels = [(x, y)]
+    for level in range(1, 5):
+        first, second, down, widen = module.get_submodule(f"block{level}").children()
+        x, y = mugi(cast(MuGIBlock, second), *mugi(cast(MuGIBlock, first), x, y))
+        x, y = widen(*down(x, y))
+        levels.append((x, y))
+    return levels
+
+
+def norm(module: ChannelNorm, x: Tensor) -> Tensor:
+    """Layer norm over the channels of each pixel."""
+    mean = x.mean(dim=1, keepdim=True)
+    variance = (x - mean).pow(2).mean(dim=1, keepdim=True)
+    weight, bias = module.weight[:, None, None], module.bias[:, None, None]
+    return weight * (x - mean) / torch.sqrt(variance + module.eps) + bias
+
+
+def mugi(module: MuGIBlock, x: Tensor, y: Tensor) -> Pair:
+    """Mutually gated interaction block."""
+    stages: Any = module  # its layers are named by number only, as in the published weights
+    (first, widen, depthwise), attention, project = (stages.block1[i].seq for i in (0, 2, 3))
+    u, v = gate(depthwise(widen(norm(first, x))), depthwise(widen(norm(first, y))))
+    u, v = project(attention(u)), project(attention(v))
+    x, y = x + module.a_l * u, y + module.a_r * v
+
+    (first, widen), project = (stages.block2[i].seq for i in (0, 2))
+    u, v = gate(widen(norm(first, x)), widen(norm(first, y)))
+    b_l, b_r = (module.b, module.b) if module.shared_b else (module.b_l, module.b_r)
+    return x + b_l * project(u), y + b_r * project(v)
+
+
+def gate(u: Tensor, v: Tensor) -> Pair:
+    """The first half of each stream times the second half of the other."""
+    u1, u2 = u.chunk(2, dim=1)
+    v1, v2 = v.chunk(2, dim=1)
+    return u1 * v2, v1 * u2
 
 
 def double(x: Tensor) -> Tensor:
@@ -115,9 +159,14 @@ def block_sequence(
     """Blocks of a level, and the memory at the end."""
     T, R = pair
     for block in sequence:
-        a_T, a_R = dsmamba(block.DSMamba, block.norm1(T), block.norm1(R), proximity, call, orders, scan)
+        a_T, a_R = dsmamba(
+            block.DSMamba, norm(block.norm1.body, T), norm(block.norm1.body, R), proximity, call, orders, scan
+        )
         T, R = T + a_T, R + a_R
-        T, R = T + effn(block.EFFN, block.norm2(T)), R + effn(block.EFFN, block.norm2(R))
+        T, R = (
+            T + effn(block.EFFN, norm(block.norm2.body, T)),
+            R + effn(block.EFFN, norm(block.norm2.body, R)),
+        )
         call += 1
     last = sequence.last
     if last.use_memory:

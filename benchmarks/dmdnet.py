@@ -1,0 +1,162 @@
+"""DMDNet: the executed form against the plain one (as the formulas read, with our fast scan), in one run.
+
+    python benchmarks/dmdnet.py [--sizes 352 704] [--repeats 3] [--bfloat16]
+
+Each measurement runs in a process of its own, with the same random weights, depth network included. Wall time
+is the smallest of the repeats; processor time is shown beside it, since it is what other work on the machine
+does not distort. The scans are timed inside. Differences are with the plain path's orders forced.
+"""
+
+import argparse
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PARTS = ("depth", "orders", "scans", "memory", "rest")
+
+
+def build():
+    import torch
+
+    from dereflect.methods.dmdnet.config import DMDNetConfig
+    from dereflect.methods.dmdnet.method import DMDNetMethod
+
+    torch.manual_seed(7)
+    method = DMDNetMethod(DMDNetConfig()).eval().requires_grad_(False)
+    for name, parameter in method.network.named_parameters():
+        if name.endswith((".a_l", ".a_r", ".b", "gate.fc1.weight")):  # these start at zero
+            parameter.copy_(torch.randn_like(parameter) * 0.1)
+    return method
+
+
+@contextlib.contextmanager
+def stopwatch(module, name, part, spent):
+    """Add the time of every call of ``module.name`` to ``spent[part]``."""
+    kept = getattr(module, name)
+
+    def timed(*arguments, **keywords):
+        start = time.perf_counter()
+        result = kept(*arguments, **keywords)
+        spent[part] += time.perf_counter() - start
+        return result
+
+    setattr(module, name, timed)
+    yield
+    setattr(module, name, kept)
+
+
+def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
+    import torch
+
+    from dereflect.methods.dmdnet import dsmamba, memory, plain
+    from dereflect.methods.dmdnet.network import DMDNet
+    from dereflect.methods.dmdnet.orders import OrderBook
+    from dereflect.nn.selective_scan import selective_scan
+
+    torch.set_grad_enabled(False)
+    method = build()
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    if variant != "plain":
+        method.prepare(torch.device("cpu"), torch.bfloat16 if variant == "bfloat16" else torch.float32)
+
+    def run(orders=None):
+        if variant == "plain":
+            depth = method.depth.features(image)
+            done = plain.separate(
+                method.network, image, depth, orders, scan=lambda *inputs: plain.fast_scan(*inputs)
+            )
+            return done.transmission, done.reflection
+        return method(image, orders=orders)
+
+    plain.fast_scan = selective_scan
+    best = None
+    for _ in range(repeats + 1):  # the first warms up
+        spent = dict.fromkeys(PARTS, 0.0)
+        watches = [
+            (type(method.depth), "features", "depth"),
+            (dsmamba, "scan_order", "orders"),
+            (plain, "scan_order", "orders"),
+            (dsmamba, "selective_scan", "scans"),
+            (plain, "fast_scan", "scans"),
+            (memory.MECM, "forward", "memory"),
+            (plain, "mecm", "memory"),
+        ]
+        with contextlib.ExitStack() as stack:
+            for module, name, part in watches:
+                stack.enter_context(stopwatch(module, name, part, spent))
+            start, processor = time.perf_counter(), time.process_time()
+            run()
+            wall, processor = time.perf_counter() - start, time.process_time() - processor
+        spent["rest"] = wall - sum(spent.values())
+        if best is None or wall < best["wall"]:
+            best = {"wall": wall, "processor": processor, "parts": spent}
+    assert isinstance(method.network, DMDNet)
+    file = folder / f"reference-{size}.pt"
+    if variant == "plain":
+        book = OrderBook()
+        layers = run(book)
+        torch.save({"used": book.used, "layers": layers}, file)
+    elif file.is_file():
+        kept = torch.load(file)
+        pairs = [(kept["used"][i, "T"], kept["used"][i, "R"]) for i in range(len(kept["used"]) // 2)]
+        layers = run(OrderBook(pairs))
+        differences = [(one - other).abs() for one, other in zip(layers, kept["layers"], strict=True)]
+        best["largest_difference"] = max(d.max().item() for d in differences)
+        best["mean_difference"] = max(d.mean().item() for d in differences)
+    best["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    best["threads"] = torch.get_num_threads()
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[352, 704])
+    parser.add_argument("--variants", nargs="+", default=["plain", "ours"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--bfloat16", action="store_true", help="measure half precision, too")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        variant, size, folder = options.one
+        print(json.dumps(measure(variant, int(size), options.repeats, Path(folder))))
+        return
+    import tempfile
+
+    variants = options.variants + (["bfloat16"] if options.bfloat16 else [])
+    with tempfile.TemporaryDirectory() as folder:
+        for size in options.sizes:
+            found = {}
+            for variant in variants:
+                command = [sys.executable, __file__, "--repeats", str(options.repeats), "--one", variant]
+                done = subprocess.run([*command, str(size), folder], stdout=subprocess.PIPE, check=True)
+                found[variant] = json.loads(done.stdout.splitlines()[-1])
+                report(variant, size, found)
+
+
+def report(variant: str, size: int, found: dict) -> None:
+    one, plain = found[variant], found.get("plain")
+    parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in one["parts"].items())
+    print(
+        f"{size}x{size} {variant:8} wall {one['wall']:.2f} s, processor {one['processor']:.2f} s ({parts}), "
+        f"peak {one['peak_gigabytes']:.2f} GB, {one['threads']} threads",
+        flush=True,
+    )
+    if not plain or variant == "plain":
+        return
+    faster, processor = plain["wall"] / one["wall"], plain["processor"] / one["processor"]
+    memory = one["peak_gigabytes"] / plain["peak_gigabytes"]
+    line = (
+        f"    {faster:.2f} times faster ({processor:.2f} by processor time), {memory:.0%} of the peak memory"
+    )
+    if "largest_difference" in one:
+        largest, mean = one["largest_difference"], one["mean_difference"]
+        line += f"; with forced orders the largest difference is {largest:.1e}, the mean {mean:.1e}"
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
