@@ -1,6 +1,6 @@
 """A contact sheet of a folder: photo, transmission, reflection beside one another, for looking at a model.
 
-    python scripts/contact_sheet.py FOLDER SHEET.jpg [--model default] [--width 260] [--columns 3] [--only X]
+python scripts/contact_sheet.py FOLDER SHEET.jpg [--model default] [--width 260] [--columns 3] [--only X]
 """
 
 import argparse
