@@ -6,7 +6,7 @@ import torch
 from small_dmdnet import random_depth, wake
 
 from dereflect.errors import ModelError
-from dereflect.methods.dmdnet import plain
+from dereflect.methods.dmdnet import blocks, plain
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.memory import MECM, evolve
 from dereflect.methods.dmdnet.network import DMDNet
@@ -69,6 +69,15 @@ def test_forward_leaves_the_banks_alone_and_remember_moves_them(small_config):
     assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
     network.remember(done.traces)
     assert all(not torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_feed_forward_in_bands_is_the_same(monkeypatch):
+    module, x = blocks.EFFN(6).double(), torch.randn(2, 6, 13, 9, dtype=torch.float64)
+    with torch.no_grad():
+        whole = module(x)
+        for rows in (1, 4, 12):
+            monkeypatch.setattr(blocks, "PIXELS_AT_ONCE", rows * 9)
+            torch.testing.assert_close(module(x), whole, atol=1e-12, rtol=0)
 
 
 def test_evolution_touches_only_experts_that_ran():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +14,8 @@ from dereflect.methods.dmdnet.dsmamba import DepthTerms, DSMamba
 from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn.mugi import ChannelNorm
+
+PIXELS_AT_ONCE = 1 << 15
 
 Bank = tuple[str, Tensor]
 """Name and content (experts, slots, C) of a memory bank."""
@@ -41,8 +44,27 @@ class EFFN(nn.Module):
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
+        """(B, C, H, W) to the same shape.
+
+        Large pictures are done in bands of rows where no gradient is wanted: the widened features are five
+        times the input. A band's neighbours come from the input; beyond the border they are zero, as nothing
+        here has a bias.
+        """
+        height, width = x.shape[-2:]
+        rows = max(1, PIXELS_AT_ONCE // width)
+        if torch.is_grad_enabled() or rows >= height:
+            return self._band(self.project_in(x), 1)
+        padded = F.pad(x, (0, 0, 1, 1))
+        out = torch.empty_like(x)
+        for top in range(0, height, rows):
+            band = padded[:, :, top : min(top + rows, height) + 2]
+            out[:, :, top : top + rows] = self._band(self.project_in(band), 0)
+        return out
+
+    def _band(self, widened: Tensor, padding: int) -> Tensor:
+        conv = self.dwconv
+        mixed = F.conv2d(widened, conv.weight, padding=(padding, 1), groups=conv.groups)
+        gate, value = mixed.chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
 
