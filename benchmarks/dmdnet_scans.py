@@ -1,10 +1,10 @@
 """A small ablation: scan orders and learned ordering of a tiny DMDNet, with several seeds.
 
-    python benchmarks/dmdnet_scans.py [--steps 300] [--seeds 1 2 3] [--variants published raster ...]
+    python benchmarks/dmdnet_scans.py [--steps 300] [--seeds 1 2 3] [--variants published ...]
 
-Trains on 64x64 mixtures of drawn pictures with a stand-in for the depth network, and reports the PSNR of the
-transmission on mixtures never trained on: mean and standard deviation over the seeds. Numbers at this size rank
-nothing by themselves; they show that the switches work, and how far apart seeds lie.
+Trains on 64x64 mixtures of drawn pictures with a stand-in for the depth network, and reports the PSNR of
+the transmission on mixtures never trained on: mean and standard deviation over the seeds. Numbers at this size
+rank nothing by themselves; they show that the switches work, and how far apart seeds lie.
 """
 
 import argparse
