@@ -3,8 +3,8 @@
     python benchmarks/dmdnet_scans.py [--steps 300] [--seeds 1 2 3] [--variants published ...]
 
 Trains on 64x64 mixtures of drawn pictures with a stand-in for the depth network, and reports the PSNR of
-the transmission on mixtures never trained on: mean and standard deviation over the seeds. Numbers at this size
-rank nothing by themselves; they show that the switches work, and how far apart seeds lie.
+the transmission on mixtures never trained on: mean and standard deviation over the seeds. Numbers at this
+size rank nothing by themselves; they show that the switches work, and how far apart seeds lie.
 """
 
 import argparse
