@@ -72,12 +72,15 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    limits: Limits | None = None, access: Access | None = None, separator: Separator | None = None
+    limits: Limits | None = None,
+    access: Access | None = None,
+    separator: Separator | None = None,
+    more: dict[str, Separator] | None = None,
 ) -> Iterator[Running]:
     limits, access = limits or Limits(), access or Access()
     method = Share()
     separator = separator or Separator(method, name="share", device="cpu", dtype="float32")
-    app = create_app({separator.name: separator}, access, limits)
+    app = create_app({separator.name: separator} | (more or {}), access, limits)
     socket, url = listen("127.0.0.1", 0)
     server = make_server(app, "127.0.0.1", 0, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)

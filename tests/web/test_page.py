@@ -244,6 +244,7 @@ def test_everything_can_be_done_by_keyboard(visit):
     wanted = ["another", "theme", "split", "strength", "brush", "format", "download", "download-reflection"]
     assert [name for name in reached if name in wanted] == wanted
     assert {"model", "quality", "again"} <= set(reached)
+    assert "camera" not in reached  # which is for phones
     visit.page.focus("#strength")
     for key in ("Home", "ArrowRight", "ArrowRight"):
         visit.page.keyboard.press(key)
@@ -289,6 +290,27 @@ def test_a_file_that_is_no_photo_is_said_so(visit):
     visit.complaints.clear()  # the browser notes the 415
     visit.give(CAFE)
     assert visit.page.is_hidden("#error")
+
+
+def test_a_photo_over_the_limit_is_said_so_before_it_is_sent(browser, start):
+    with start(Limits(upload_bytes=100_000)) as server, Visit(browser, server) as visit:
+        visit.page.wait_for_load_state("networkidle")
+        visit.page.set_input_files("#file", CAFE)
+        visit.page.wait_for_selector("#error:not([hidden])")
+        assert "more than the 0.1 MB that this server takes" in visit.page.inner_text("#error")
+        assert not any(url.endswith("/v1/jobs") for url in visit.requests)
+
+
+def test_a_new_photo_of_the_same_size_does_not_inherit_the_region(visit):
+    visit.give(CAFE)
+    full = visit.pixels("after")
+    visit.page.check("#brush")
+    visit.page.locator("#overlay").click(position={"x": 100, "y": 100})
+    visit.settle()
+    assert not np.array_equal(visit.pixels("after"), full)
+    visit.page.click("#another")
+    visit.give(CAFE)
+    assert np.array_equal(visit.pixels("after"), full)
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from dereflect import images
+from dereflect.methods.contract import Method, Traits
+from dereflect.separator import Separator
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -89,9 +91,29 @@ def test_models_and_health(server):
     (model,) = server.client.get("/v1/models").json()
     assert model["name"] == "share"
     assert model["default"] is True
+    limits = server.client.get("/v1/limits").json()
+    assert (limits["upload_bytes"], limits["pixels"]) == (64_000_000, 50_000_000)
     health = server.client.get("/healthz")
     assert health.status_code == 200
     assert health.json()["status"] == "ok"
+
+
+def test_one_of_several_models_is_chosen_by_name(start, picture):
+    class Other(Method):
+        family = "other"
+        traits = Traits()
+
+        def forward(self, blended, *, generator=None, progress=None):
+            return blended / 2, blended / 2
+
+    other = Separator(Other(), name="other", device="cpu", dtype="float32")
+    content = picture()
+    with start(more={"other": other}) as server:
+        listed = server.client.get("/v1/models").json()
+        assert [(model["name"], model["default"]) for model in listed] == [("share", True), ("other", False)]
+        for name, separator in (("share", server.separator), ("other", other), ("", server.separator)):
+            expected = separator(content).to_numpy()[0]
+            assert np.array_equal(pixels(server.separate(content, model=name).content), expected)
 
 
 def test_metrics_count_in_prometheus_text(server, picture):

@@ -30,8 +30,9 @@ class Guard:
     """ASGI middleware.
 
     - On loopback, other names in ``Host`` are refused: a foreign site whose name points here is not let in.
-    - Requests that a foreign site's page makes (``Origin``) are refused.
-    - With a token, everything but the page itself and ``/healthz`` needs it.
+    - Likewise requests that a foreign site's page makes (``Origin``).
+    - With a token, everything but the page itself and ``/healthz`` needs it. No foreign page knows it, and
+      a proxy may give the service other names, so the two checks above are left out.
     - Bodies are bounded in bytes, in time and in number, while they arrive and whatever they claim.
     """
 
@@ -91,7 +92,7 @@ class Guard:
         host = headers.get("host", "")
         if self.access.token is None and not is_loopback(_name(host)):
             return problem(421, "this service answers only to localhost")
-        origin = headers.get("origin")
+        origin = headers.get("origin") if self.access.token is None else None
         if origin and origin != "null" and urlsplit(origin).netloc.lower() != host.lower():
             return problem(403, "requests from other sites are refused")
         if origin == "null" and scope["method"] not in ("GET", "HEAD"):

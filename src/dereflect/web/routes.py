@@ -48,6 +48,15 @@ class ModelWords(BaseModel):
     running: str = Field(description="device and number format")
 
 
+class LimitWords(BaseModel):
+    """What this service takes."""
+
+    upload_bytes: int = Field(description="of one request's body")
+    pixels: int = Field(description="of one picture")
+    seconds: float = Field(description="from a photo's arrival to its answer")
+    queue: int = Field(description="photos that may wait in line")
+
+
 class Progress(BaseModel):
     """How far a job is."""
 
@@ -156,6 +165,13 @@ def make_router(service: Service) -> APIRouter:
     async def models() -> list[ModelWords]:
         """The models that this service offers, the default first."""
         return [ModelWords(**words) for words in service.models()]
+
+    @router.get("/v1/limits", responses=_GATE)
+    async def show_limits() -> LimitWords:
+        """What this service takes."""
+        return LimitWords(
+            upload_bytes=limits.upload_bytes, pixels=limits.pixels, seconds=limits.seconds, queue=limits.queue
+        )
 
     @router.post("/v1/jobs", status_code=202, responses=_UPLOAD)
     async def open_job(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import logging
@@ -31,6 +30,7 @@ from dereflect.web.uploads import Photo, read_mask
 
 log = logging.getLogger("dereflect.web")
 Quality = Literal["fast", "best"]
+QUALITIES: tuple[Quality, ...] = ("fast", "best")
 FINISHERS = 2
 """Threads that blend and encode finished separations for the page; they wait for no network."""
 
@@ -100,10 +100,19 @@ class Service:
         self.default = next(iter(separators))
         self._separators: dict[tuple[str, str], Separator] = {}
         for name, separator in separators.items():
-            separator.max_pixels = limits.pixels
-            for quality in ("fast", "best"):
-                self._separators[name, quality] = twin = copy.copy(separator)  # one network, two settings
-                twin.quality = quality
+            for quality in QUALITIES:  # one network, two ways to use it
+                self._separators[name, quality] = Separator(
+                    separator.method,
+                    name=name,
+                    device=str(separator.device),
+                    dtype=str(separator.dtype).removeprefix("torch."),
+                    tile=separator.tile,
+                    max_size=separator.max_size,
+                    quality=quality,
+                    seed=separator.seed,
+                    max_pixels=limits.pixels,
+                    memory=separator.memory,
+                )
         self.names = tuple(separators)
         self.line = Line("separate", limits.jobs, limits.queue, limits.waiting_bytes, limits.seconds)
         self.finishing = Line("finish", FINISHERS, limits.queue, limits.waiting_bytes, limits.seconds)

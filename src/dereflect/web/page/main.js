@@ -7,6 +7,8 @@ import { draw, show } from "./view.js";
 const element = (id) => document.getElementById(id);
 const strength = element("strength");
 let photo = null; // the File at work
+let shown = null; // the File that the result belongs to
+let limits = null; // of the service
 let result = null; // {id, facts, layers}
 let running = null; // AbortController of the separation at work
 let redraw = 0;
@@ -22,6 +24,8 @@ function fail(error) {
   element("error").textContent = error.message.charAt(0).toUpperCase() + error.message.slice(1);
   element("error").hidden = false;
 }
+
+const megabytes = (bytes) => `${Math.round(bytes / 1e5) / 10} MB`;
 
 async function listModels() {
   const models = await request("GET", "/v1/models");
@@ -41,6 +45,11 @@ async function listModels() {
   }));
 }
 
+async function prepare() {
+  await listModels(); // first, alone: it asks for the token if one is needed
+  limits = await request("GET", "/v1/limits");
+}
+
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value ?? "";
 
 function progress(words, share) {
@@ -54,6 +63,13 @@ async function start(file) {
   const own = running = new AbortController();
   photo = file;
   element("error").hidden = true;
+  // Said here, because a server that refuses in the middle of an upload cannot be heard by a browser.
+  if (limits && file.size > limits.upload_bytes) {
+    running = null;
+    element("work").hidden = true;
+    fail(new Error(`the photo has ${megabytes(file.size)}, more than the ${megabytes(limits.upload_bytes)} that this server takes`));
+    return;
+  }
   element("work").hidden = false;
   element("again").hidden = true;
   document.title = "dereflect: working";
@@ -62,9 +78,9 @@ async function start(file) {
     if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
     result = found;
     const { width, height } = found.layers.photo;
-    const sameSize = brush.mask.width === width && brush.mask.height === height && brush.isPainted();
     show(found.layers);
-    if (!sameSize) brush.reset(width, height);
+    if (file !== shown) brush.reset(width, height); // the same photo again keeps what was painted
+    shown = file;
     element("intake").hidden = true;
     element("result").hidden = false;
     element("another").hidden = false;
@@ -177,4 +193,4 @@ brush.onChange(update);
 element("download").addEventListener("click", (event) => download(event.currentTarget, "transmission"));
 element("download-reflection").addEventListener("click", (event) => download(event.currentTarget, "reflection"));
 
-listModels().catch(fail);
+prepare().catch(fail);
