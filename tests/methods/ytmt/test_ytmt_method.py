@@ -214,3 +214,15 @@ def test_bfloat16_stays_near_float32(vgg_file: Path):
     for short, full in zip(method(image), exact, strict=True):
         assert short.dtype is torch.float32
         assert (short - full).abs().max() < 2 / 255
+
+
+@pytest.mark.parametrize("name", ["uct", "uct_old"])
+def test_fast_path_without_winograd_is_the_same(name: str, vgg_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dereflect.nn.convolution.winograd_kernel", lambda: None)
+    torch.manual_seed(0)
+    method = YtmtMethod(narrow(name, width=16), load_vgg19(vgg_file)).eval()
+    image = torch.rand(2, 3, 33, 46)
+    with torch.no_grad():
+        plain = method.system(image)
+    for fast, exact in zip(method(image), plain, strict=True):
+        torch.testing.assert_close(fast.clone(), exact, atol=1e-5, rtol=0)

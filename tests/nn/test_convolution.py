@@ -1,0 +1,24 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dereflect.nn.convolution import conv3x3, prefers_winograd
+
+
+@pytest.mark.parametrize("channels", [(16, 16), (3, 20), (40, 24)])
+@pytest.mark.parametrize("size", [(25, 31), (8, 9), (48, 24)])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_same_as_the_direct_sum(channels: tuple[int, int], size: tuple[int, int], batch: int, bias: bool):
+    x = torch.randn(batch, channels[0], *size)
+    weight = torch.randn(channels[1], channels[0], 3, 3) / (9 * channels[0]) ** 0.5
+    offset = torch.randn(channels[1]) if bias else None
+    with torch.no_grad():
+        found = conv3x3(x, weight, offset)
+    exact = F.conv2d(x.double(), weight.double(), offset.double() if bias else None, padding=1)
+    torch.testing.assert_close(found.double(), exact, atol=2e-4, rtol=0)
+
+
+def test_only_float32_on_a_cpu_uses_winograd():
+    assert not prefers_winograd(torch.bfloat16, torch.device("cpu"))
+    assert not prefers_winograd(torch.float32, torch.device("meta"))
