@@ -34,6 +34,8 @@ DIFFERENCE = 0.15
 """Difference between opinions at which the weight has fallen to 1/e."""
 DARKER = 5.0
 """Log of the weight's growth a unit of darkness."""
+SOFTNESS = 1.0
+"""Blur of the change, in pixels of the working copy."""
 CUT_TRUST = 0.25
 """Mean trust below which two frames are of different shots: nothing guides across a cut."""
 CUT_LEFT = 0.8
@@ -113,7 +115,8 @@ def _change(frames: deque[Picture], links: deque[_Link], index: int, radius: int
             share = weight * _opinion(difference)
             total += share[..., None] * difference
             weights += share
-    change: Picture = total / weights[..., None]
+    # What is left of a reflection is soft, the errors of motion are fine: what is finer than a pixel goes.
+    change: Picture = import_cv2().GaussianBlur(total / weights[..., None], (0, 0), SOFTNESS)
     return change
 
 
