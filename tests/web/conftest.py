@@ -14,13 +14,17 @@ from torch import Tensor
 
 from dereflect.methods.contract import Method, Traits
 from dereflect.separator import Separator
+from dereflect.web.settings import Access, Limits
 
-httpx = pytest.importorskip("httpx", reason="the web tests need httpx: pip install 'dereflect[test]'")
-pytest.importorskip("fastapi", reason="the web tests need the extra 'web'")
+try:
+    import httpx
 
-from dereflect.web.app import create_app  # noqa: E402
-from dereflect.web.server import listen, make_server  # noqa: E402
-from dereflect.web.settings import Access, Limits  # noqa: E402
+    from dereflect.web.app import create_app
+    from dereflect.web.server import listen, make_server
+except ModuleNotFoundError as error:  # a skip raised here would stop every other test, too
+    missing = error.name
+else:
+    missing = None
 
 SHARE = 0.7771
 
@@ -77,6 +81,8 @@ def running(
     separator: Separator | None = None,
     more: dict[str, Separator] | None = None,
 ) -> Iterator[Running]:
+    if missing is not None:
+        pytest.skip(f"the web tests need {missing}: pip install 'dereflect[test]'")
     limits, access = limits or Limits(), access or Access()
     method = Share()
     separator = separator or Separator(method, name="share", device="cpu", dtype="float32")

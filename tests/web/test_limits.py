@@ -8,12 +8,14 @@ import time
 import zlib
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from PIL import Image
 
 from dereflect.errors import InputError
 from dereflect.web.settings import Access, Limits
+
+httpx = pytest.importorskip("httpx", reason="the web tests need httpx")
+pytest.importorskip("fastapi", reason="the web tests need the extra 'web'")
 
 
 def bomb(width: int, height: int) -> bytes:

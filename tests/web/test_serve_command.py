@@ -10,6 +10,8 @@ import urllib.request
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the web tests need the extra 'web'")
+
 
 def serve(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
