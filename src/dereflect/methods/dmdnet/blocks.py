@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -118,7 +118,7 @@ class BlockSequence(nn.Module):
 
     def forward(
         self,
-        streams: tuple[Tensor, Tensor],
+        streams: Sequence[Tensor],
         proximity: Tensor,
         banks: tuple[Bank, Bank],
         call: int = 0,
@@ -128,7 +128,7 @@ class BlockSequence(nn.Module):
         """Both streams through all blocks.
 
         Args:
-            streams: T and R, each (B, C, H, W).
+            streams: T and R, each (B, C, H, W). A list is emptied, so that its tensors can be freed.
             proximity: (B, C, H, W).
             banks: of T and of R.
             call: number of the first DSMamba call.
@@ -137,6 +137,8 @@ class BlockSequence(nn.Module):
             (streams, traces of the memory module: none, or one for each stream).
         """
         transmission, reflection = streams
+        if isinstance(streams, list):
+            streams.clear()
         for i, block in enumerate(self):
             terms = block.DSMamba.depth_terms(proximity)
             transmission = block.body(transmission, terms, "T", call + i, orders)

@@ -103,6 +103,7 @@ class DSMamba(nn.Module):
         if self.config.position_code:
             u = u + position_code(height, width, channels, u.dtype, u.device)
         u = u.reshape(batch, height * width, channels)
+        del features
         y = self._scan(u, terms, stream, order)
         gate = F.silu(F.linear(tokens, to_gate)).flatten(1, 2)
         out = self.out_proj(self.out_norm(y).to(gate.dtype) * gate)
@@ -142,20 +143,21 @@ class DSMamba(nn.Module):
         states = self.config.states
         raw = F.linear(u, self.x_proj_weight_channel.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))
         step, matrices = raw[..., : self.rank], raw[..., self.rank :]  # (B, L, 2, rank), (B, L, 2, 2N)
-        delta = step.transpose(1, 2) @ self.dt_projs_weight_channel.transpose(1, 2).to(
-            step.dtype
-        )  # (B, 2, L, C)
+        weight = self.dt_projs_weight_channel.transpose(1, 2)
+        delta = step.transpose(1, 2) @ weight.to(step.dtype)  # (B, 2, L, C)
         if terms.matrices is not None and terms.weight is not None:
             share = torch.cat([terms.weight, terms.weight], dim=-1)
             matrices = torch.lerp(matrices, terms.matrices, share)
-        matrices = matrices.permute(0, 2, 3, 1)  # (B, 2, 2N, L)
+            del share
+        B, C = (m.transpose(1, 2).contiguous() for m in matrices.split(states, dim=-1))  # (B, 2, L, N)
+        del raw, step, matrices  # the largest pictures are bound by what is alive during the scan
         A_log, D = (self.A_logs_ch_T, self.Ds_ch_T) if stream == "T" else (self.A_logs_ch_R, self.Ds_ch_R)
         y = selective_scan(
             u.transpose(1, 2),
             delta.transpose(2, 3),
             -torch.exp(A_log),
-            matrices[:, :, :states],
-            matrices[:, :, states:],
+            B.transpose(2, 3),
+            C.transpose(2, 3),
             D,
             self.dt_projs_bias_channel.flatten(),
             True,

@@ -36,7 +36,7 @@ class DMDNetMethod(Method):
         min_size=32,
         working_size=1024,
         tileable=False,  # orders and pooled memories need the whole picture
-        bytes_per_pixel=3000,
+        bytes_per_pixel=6000,
     )
 
     def __init__(self, config: DMDNetConfig) -> None:

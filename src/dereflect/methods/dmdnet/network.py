@@ -124,10 +124,10 @@ class DMDNet(nn.Module):
                 watch(f"proximity{number}", p, p)
         traces: list[MemoryTrace] = []
 
-        semantics = self._semantics(depth, levels, proximity, 5, 0, orders, train, traces, watch)
-        pair, fused = semantics, proximity[4]
-        call, level = 2, 5
-        pair = self._decode(level, pair, fused, call, orders, train, traces, watch)
+        pair = self._semantics(depth, levels, proximity, 5, 0, orders, train, traces, watch)
+        fused, call = proximity[4], 2
+        levels.pop()
+        pair = self._decode(5, list(pair), fused, call, orders, train, traces, watch)
         call += self.config.decoder_blocks[4]
         for level in (4, 3, 2, 1):
             up = self.get_submodule(f"conv_{level}")
@@ -140,13 +140,15 @@ class DMDNet(nn.Module):
             if level >= 3:
                 added = self._semantics(depth, levels, proximity, level, call, orders, train, traces, watch)
                 call += 2
+                levels.pop()
             else:
-                added = levels[level - 1]
-            pair = pair[0] + added[0], pair[1] + added[1]
-            levels[level - 1] = added  # the encoder's own is not needed any more
-            pair = self._decode(level, pair, fused, call, orders, train, traces, watch)
+                added = levels.pop()
+            streams = [pair[0] + added[0], pair[1] + added[1]]
+            del pair, added  # with `streams` emptied below, nothing is kept longer than it is needed
+            pair = self._decode(level, streams, fused, call, orders, train, traces, watch)
             call += self.config.decoder_blocks[level - 1]
-        del levels, added, fused
+            proximity.pop()
+        del fused
         for block in self.MuGIBlock_last:
             pair = block(*pair)
         transmission, reflection = self.out(*pair)
@@ -187,7 +189,7 @@ class DMDNet(nn.Module):
     def _decode(
         self,
         level: int,
-        pair: tuple[Tensor, Tensor],
+        streams: list[Tensor],
         fused: Tensor,
         call: int,
         orders: OrderBook | None,
@@ -197,7 +199,7 @@ class DMDNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The block sequence of a decoder level."""
         banks = self.bank(f"level{level}_T"), self.bank(f"level{level}_R")
-        pair, new = self.sequence(f"DMBlock_level{level}")(pair, fused, banks, call, orders, train)
+        pair, new = self.sequence(f"DMBlock_level{level}")(streams, fused, banks, call, orders, train)
         traces += new
         if watch:
             watch(f"DMBlock_level{level}#0", *pair)
