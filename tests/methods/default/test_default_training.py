@@ -42,6 +42,7 @@ def overrides(data: Path, output: Path) -> list[str]:
         f"output={output}",
         f"settings.network={TINY}",
         "crop=64",
+        "settings.grow={}",
         "steps=3",
         "batch_size=2",
         "precision=float32",
@@ -106,3 +107,9 @@ def test_a_pair_without_partner_is_named(data: Path) -> None:
 def test_a_folder_without_photos_is_named(data: Path) -> None:
     with pytest.raises(InputError, match="nothing"):
         DefaultObjective({"photos": "nothing", "network": {"features": False}}, {"data": data})
+
+
+def test_crops_grow_from_the_named_sample_on(data: Path) -> None:
+    samples = GlassCrops(Settings(crop=32, grow={4: 64}, crops_per_epoch=3), data)
+    sides = [samples.draw(*divmod(number, 3))["blended"].shape[-1] for number in range(6)]
+    assert sides == [32, 32, 32, 32, 64, 64]

@@ -46,7 +46,11 @@ class Settings(BaseModel):
     network: dict[str, Any] = Field(default_factory=dict)
     glass: dict[str, float] = Field(default_factory=dict)
     short_side: int = Field(480, description="photos are held in memory at this shorter side at most")
-    crop: int = Field(224, description="side of training crops, a multiple of 32")
+    crop: int = Field(160, description="side of training crops, a multiple of 32")
+    grow: dict[int, int] = Field(
+        default_factory=dict,
+        description="sample number: side of crops from there on; numbers are multiples of a step's samples",
+    )
     crops_per_epoch: int = 20000
     real_share: float = Field(0.3, ge=0, le=1, description="share of crops from real pairs")
     residual_share: float = Field(
@@ -93,7 +97,7 @@ class GlassCrops:
         estimates).
         """
         rng = np.random.default_rng((self.settings.seed, epoch, index))
-        size = self.settings.crop
+        size = self._side(epoch * len(self) + index)
         if self.pairs and rng.random() < self.settings.real_share:
             blended, transmission = _jitter(random_crop(list(self._pair(rng)), size, rng), rng)
             reflection = residual_reflection(blended, transmission)
@@ -119,6 +123,11 @@ class GlassCrops:
             "reflection": reflection,
             "weight": torch.full((1, 1, 1), weight),
         }
+
+    def _side(self, number: int) -> int:
+        """Crops grow: small ones teach most in an hour, large ones show the context that photos have."""
+        starts = [start for start in self.settings.grow if start <= number]
+        return self.settings.grow[max(starts)] if starts else self.settings.crop
 
     def _photo(self, rng: np.random.Generator) -> Any:
         return self.photos[int(rng.integers(len(self.photos)))]
@@ -155,8 +164,9 @@ class DefaultObjective(Objective):
             raise RecipeError(f"settings: {first_fault(error)}") from error
         except TypeError as error:
             raise RecipeError(f"settings.network: {error}") from error
-        if self.settings.crop % 32:
-            raise RecipeError(f"settings.crop: {self.settings.crop} is not a multiple of 32")
+        for side in (self.settings.crop, *self.settings.grow.values()):
+            if side % 32:
+                raise RecipeError(f"settings.crop: {side} is not a multiple of 32")
         self.folder = folders["data"]
         network = DefaultNetwork(config)
         if network.encoder is not None:
