@@ -200,9 +200,9 @@ def test_ctrl_c_leaves_nothing_half_written(separate, tmp_path, monkeypatch, mom
 def test_an_unknown_model_gets_the_nearest_names(dereflect, tmp_path):
     done = dereflect("separate", photo(tmp_path / "a.png"), "--model", "defualt")
     assert done.code == 2
-    assert done.lines == [
-        "dereflect: no model named 'defualt', and no such file or folder; did you mean default?"
-    ]
+    assert len(done.lines) == 1
+    known = "dereflect: no model named 'defualt', and no such file or folder; did you mean default"
+    assert done.lines[0].startswith(known)
 
 
 class Evil:
