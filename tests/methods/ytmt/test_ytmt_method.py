@@ -179,7 +179,7 @@ def test_unknown_option_is_refused(tmp_path: Path):
 def test_fast_path_follows_training_and_gradients_take_the_plain_path():
     method = YtmtMethod(narrow("ucs", hypercolumn=False), None)
     image = torch.rand(1, 3, 16, 16)
-    before = method.eval()(image)[0].clone()
+    before = method.eval()(image)[0]
     method.train()
     method(image)[0].sum().backward()
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_fast_path_follows_training_and_gradients_take_the_plain_path():
                 parameter -= 0.1 * parameter.grad.sign()
         plain = method.system(image)[0]
     after = method.eval()(image)[0]
-    torch.testing.assert_close(after.clone(), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(after, plain, atol=1e-5, rtol=0)
     assert (after - before).abs().max() > 1e-3
 
 
@@ -202,7 +202,7 @@ def test_fast_path_equals_plain_path_at_odd_sizes(name: str, size: tuple[int, in
     with torch.no_grad():
         plain = method.system(image)
     for fast, exact in zip(method(image), plain, strict=True):
-        torch.testing.assert_close(fast.clone(), exact, atol=1e-5, rtol=0)
+        torch.testing.assert_close(fast, exact, atol=1e-5, rtol=0)
 
 
 def test_bfloat16_stays_near_float32(vgg_file: Path):
@@ -225,4 +225,4 @@ def test_fast_path_without_winograd_is_the_same(name: str, vgg_file: Path, monke
     with torch.no_grad():
         plain = method.system(image)
     for fast, exact in zip(method(image), plain, strict=True):
-        torch.testing.assert_close(fast.clone(), exact, atol=1e-5, rtol=0)
+        torch.testing.assert_close(fast, exact, atol=1e-5, rtol=0)

@@ -136,7 +136,7 @@ class FastSystem:
         if system.stage2 is not None:
             self.networks.append(FastNetwork(self.engine, system.stage2, vgg, shared_input=False))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def stages(self, image: Tensor) -> list[Pair]:
         """The (transmission, reflection) of each stage, (B, 3, H, W) in float32; see `System.stages`."""
         results: list[Pair] = []
