@@ -1,0 +1,41 @@
+"""Go on training the default model on photos of your own kind, and load the result.
+
+    python examples/train_own_data.py data/ runs/mine --steps 2000
+    dereflect separate window.jpg --model runs/mine/model
+
+data/photos/ holds ordinary pictures of what you photograph, without reflections: glass is put before them
+while training. Real pairs, if you have them, go into data/pairs/blended and data/pairs/transmission_layer,
+same names. Stopped, it goes on where it was. Any key of recipes/default.yaml can be given as KEY=VALUE.
+"""
+
+import argparse
+from pathlib import Path
+
+from dereflect.methods.default.method import EMBEDDED
+from dereflect.training.recipe import load_recipe
+from dereflect.training.trainer import prepare
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "default.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train on your own photos.")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="of the recipe")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--from-scratch", action="store_true", help="do not begin with the embedded model")
+    wish = parser.parse_args()
+
+    changes = [f"data={wish.data}", f"output={wish.output}", f"steps={wish.steps}", "device=auto"]
+    if not (wish.data / "pairs").is_dir():
+        changes.append("settings.pairs=null")
+    if not wish.from_scratch:  # gentler steps for a model that is good already
+        changes += [f"settings.start_from={EMBEDDED}", "settings.learning_rate=1e-4"]
+    trainer = prepare(load_recipe(RECIPE, changes + wish.changes))
+    print(f"{trainer.total_steps} steps of {trainer.samples_per_step} crops into {trainer.folder}")
+    print(f"the model: {trainer.run()}")
+
+
+if __name__ == "__main__":
+    main()
