@@ -6,8 +6,7 @@ import asyncio
 from concurrent.futures import CancelledError
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Path, Request, Response, UploadFile
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, File, Request, Response, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -15,125 +14,29 @@ from dereflect._version import __version__
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.web.jobs import Job, LineFull, TimedOut
+from dereflect.web.schemas import (
+    CONTENT_TYPES,
+    FILE,
+    GATE,
+    JPEG,
+    LOST,
+    UPLOAD,
+    Format,
+    Health,
+    Identity,
+    JobState,
+    KeepMetadata,
+    Layers,
+    LimitWords,
+    Mask,
+    Model,
+    ModelWords,
+    Quality,
+    Strength,
+    problems,
+)
 from dereflect.web.service import Answer, Kept, Service, Wish
 from dereflect.web.uploads import check_photo, check_picture, content_disposition, without_name
-
-CONTENT_TYPES = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "TIFF": "image/tiff",
-    "WEBP": "image/webp",
-    "BMP": "image/bmp",
-    "HEIF": "image/heic",
-    "AVIF": "image/avif",
-}
-
-
-class Problem(BaseModel):
-    """What is wrong, and what to do."""
-
-    error: str
-
-
-class ModelWords(BaseModel):
-    """A model that this service offers."""
-
-    name: str
-    default: bool
-    summary: str
-    paper: str
-    licence: str
-    speed: str
-    quality: str
-    running: str = Field(description="device and number format")
-
-
-class LimitWords(BaseModel):
-    """What this service takes."""
-
-    upload_bytes: int = Field(description="of one request's body")
-    pixels: int = Field(description="of one picture")
-    seconds: float = Field(description="from a photo's arrival to its answer")
-    queue: int = Field(description="photos that may wait in line")
-
-
-class Progress(BaseModel):
-    """How far a job is."""
-
-    done: int
-    total: int
-
-
-class JobState(BaseModel):
-    """A job and what is known of it."""
-
-    id: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    position: int = Field(description="jobs before it in line")
-    progress: Progress | None = Field(None, description="of methods that work in many steps")
-    error: str | None = None
-    result: dict[str, Any] | None = Field(None, description="size, model, device, seconds, residual, notes")
-
-
-class Health(BaseModel):
-    """Whether the service can work."""
-
-    status: Literal["ok", "stuck"]
-    version: str
-    waiting: int
-    running: int
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = {
-        401: "the token is missing or wrong",
-        403: "the request comes from another site's page",
-        404: "no such job, or it was forgotten",
-        408: "the upload is too slow",
-        409: "the job is not finished",
-        400: "the body is not a form",
-        413: "too many bytes or too many pixels",
-        415: "not a picture, or of a kind that is not read",
-        421: "a host name that is not this service's",
-        422: "a value or a picture that cannot be used",
-        500: "a fault of the service",
-        503: "no room in line; come again after Retry-After seconds",
-        504: "not finished in time",
-    }
-    return {status: {"model": Problem, "description": texts[status]} for status in statuses}
-
-
-_GATE = _problems(401, 403, 421)
-_UPLOAD = _GATE | _problems(400, 408, 413, 415, 422, 500, 503, 504)
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "the picture, or a zip of both layers and result.json",
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in (*CONTENT_TYPES.values(), "application/zip")
-        },
-    }
-}
-
-_LOST: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "a worker is lost"}}
-_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
-
-Strength = Annotated[
-    float,
-    Form(ge=-1, le=1, description="1 takes the reflection away, 0 leaves the photo, -1 shows the reflection"),
-]
-Mask = Annotated[
-    UploadFile | None,
-    File(description="grey picture of the photo's proportions: where to take it away; grey for in part"),
-]
-Layers = Annotated[Literal["transmission", "reflection", "both"], Form(description="both gives a zip")]
-Format = Annotated[
-    Literal["keep", "png", "jpg", "tiff", "webp"], Form(description="keep takes the photo's own")
-]
-KeepMetadata = Annotated[bool, Form(description="keep EXIF, XMP and resolution")]
-Model = Annotated[str | None, Form(description="a name from /v1/models")]
-Quality = Annotated[Literal["fast", "best"], Form(description="best takes three times as long")]
-Identity = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 def make_router(service: Service) -> APIRouter:
@@ -141,7 +44,7 @@ def make_router(service: Service) -> APIRouter:
     router = APIRouter()
     limits = service.limits
 
-    @router.post("/v1/separate", response_class=Response, responses=_FILE | _UPLOAD)
+    @router.post("/v1/separate", response_class=Response, responses=FILE | UPLOAD)
     async def separate(
         request: Request,
         image: Annotated[UploadFile, File(description="the photo")],
@@ -161,19 +64,19 @@ def make_router(service: Service) -> APIRouter:
         job = _in_line(lambda: service.separate(photo, name, quality, wish))
         return _file(await _wait(request, job), photo.format, wish)
 
-    @router.get("/v1/models", responses=_GATE)
+    @router.get("/v1/models", responses=GATE)
     async def models() -> list[ModelWords]:
         """The models that this service offers, the default first."""
         return [ModelWords(**words) for words in service.models()]
 
-    @router.get("/v1/limits", responses=_GATE)
+    @router.get("/v1/limits", responses=GATE)
     async def show_limits() -> LimitWords:
         """What this service takes."""
         return LimitWords(
             upload_bytes=limits.upload_bytes, pixels=limits.pixels, seconds=limits.seconds, queue=limits.queue
         )
 
-    @router.post("/v1/jobs", status_code=202, responses=_UPLOAD)
+    @router.post("/v1/jobs", status_code=202, responses=UPLOAD)
     async def open_job(
         image: Annotated[UploadFile, File(description="the photo")],
         model: Model = None,
@@ -186,12 +89,12 @@ def make_router(service: Service) -> APIRouter:
         identity = _in_line(lambda: service.open(photo, name, quality))
         return _state(identity, _find(identity))
 
-    @router.get("/v1/jobs/{identity}", responses=_GATE | _problems(404, 422))
+    @router.get("/v1/jobs/{identity}", responses=GATE | problems(404, 422))
     async def job_state(identity: Identity) -> JobState:
         """How far a job is."""
         return _state(identity, _find(identity))
 
-    @router.delete("/v1/jobs/{identity}", status_code=204, responses=_GATE | _problems(404, 422))
+    @router.delete("/v1/jobs/{identity}", status_code=204, responses=GATE | problems(404, 422))
     async def forget_job(identity: Identity) -> None:
         """Forget a job, and stop it if it is not finished."""
         if not service.forget(identity):
@@ -200,7 +103,7 @@ def make_router(service: Service) -> APIRouter:
     @router.get(
         "/v1/jobs/{identity}/previews/{layer}",
         response_class=Response,
-        responses=_JPEG | _GATE | _problems(404, 409, 422),
+        responses=JPEG | GATE | problems(404, 409, 422),
     )
     async def show_preview(
         identity: Identity, layer: Literal["photo", "transmission", "reflection"]
@@ -214,7 +117,7 @@ def make_router(service: Service) -> APIRouter:
     @router.post(
         "/v1/jobs/{identity}/render",
         response_class=Response,
-        responses=_FILE | _UPLOAD | _problems(404, 409),
+        responses=FILE | UPLOAD | problems(404, 409),
     )
     async def render(
         request: Request,
@@ -236,7 +139,7 @@ def make_router(service: Service) -> APIRouter:
 
     @router.get(
         "/healthz",
-        responses=_LOST | _problems(403, 421),
+        responses=LOST | problems(403, 421),
     )
     async def health(response: Response) -> Health:
         """Whether the service can work; 503 where a separation hangs, so that it should be restarted."""
@@ -247,7 +150,7 @@ def make_router(service: Service) -> APIRouter:
             status="stuck" if stuck else "ok", version=__version__, waiting=waiting, running=running
         )
 
-    @router.get("/metrics", response_class=PlainTextResponse, responses=_GATE)
+    @router.get("/metrics", response_class=PlainTextResponse, responses=GATE)
     async def metrics() -> PlainTextResponse:
         """Counters in Prometheus's text format."""
         text = service.metrics.text(service.gauges())
