@@ -30,7 +30,7 @@ class DefaultMethod(Method):
         working_size=512,  # measured best on held-out real pairs: what the training crops' scale amounts to
         tileable=True,
         tile_overlap=96,
-        bytes_per_pixel=600,
+        bytes_per_pixel=720,
     )
 
     def __init__(self, config: DefaultConfig) -> None:
