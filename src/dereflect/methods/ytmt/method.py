@@ -42,7 +42,7 @@ class YtmtMethod(Method):
         self.config = config
         self.system = System(config, vgg)
         # Channel attention averages over the picture: a tile alone gives another result than the whole.
-        self.traits = Traits(min_size=config.min_size, tileable=False, bytes_per_pixel=5000)
+        self.traits = Traits(min_size=config.min_size, tileable=False, bytes_per_pixel=5600)
         self._fast: FastSystem | None = None
         self._place = torch.device("cpu")
 
