@@ -161,7 +161,7 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options)
     """One file of the release is a third of the method: say how to bring the parts together."""
     raise ModelError(
         f"{path}: is the {part_of(checkpoint)} part of DiffRS alone; bring all parts together once with  "
-        "dereflect models download diffrs --release FOLDER --base FOLDER"
+        "dereflect models download diffrs --set release=FOLDER --set base=FOLDER"
     )
 
 
