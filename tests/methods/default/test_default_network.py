@@ -47,13 +47,15 @@ def test_save_and_load_keep_the_function(tmp_path: object) -> None:
     config = json.loads((Path(str(tmp_path)) / "config.json").read_text())
     again = from_folder(Path(str(tmp_path)), config["config"], {})
     photo = torch.rand(1, 3, 64, 64)
-    for a, b in zip(method(photo), again(photo), strict=True):
+    assert isinstance(again, DefaultMethod)
+    for a, b in zip(method.network(photo), again.network(photo), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16])
 def test_low_precision_stays_close_and_keeps_the_photos_own_precision(dtype: torch.dtype) -> None:
     method = DefaultMethod(TINY).eval()
+    method.network.out[0].bias.data.fill_(-0.1)  # type: ignore[union-attr, operator]
     photo = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         wanted = method(photo)
@@ -61,3 +63,17 @@ def test_low_precision_stays_close_and_keeps_the_photos_own_precision(dtype: tor
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == torch.float32
         assert (a - b).abs().max() < 2 / 255
+
+
+def test_a_correction_too_faint_to_be_a_reflection_is_dropped_and_a_clear_one_kept() -> None:
+    method = DefaultMethod(TINY).eval()
+    photo = torch.rand(2, 3, 64, 64)
+    for out in method.network.out:
+        out.weight.data.zero_()  # type: ignore[union-attr, operator]
+    with torch.inference_mode():
+        for size, kept in ((0.5 / 255, 0.0), (3 / 255, 0.5), (20 / 255, 1.0)):
+            for out in method.network.out:
+                out.bias.data.fill_(-size)  # type: ignore[union-attr, operator]
+            transmission, reflection = method(photo)
+            torch.testing.assert_close(transmission, photo - kept * size)
+            torch.testing.assert_close(reflection, torch.full_like(photo, -kept * size))

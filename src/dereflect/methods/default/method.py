@@ -18,6 +18,8 @@ from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
 
 EMBEDDED = Path(__file__).parent / "weights"
 """Folder inside the package: config.json, model.safetensors (float16), README.md, the encoder's licence."""
+FAINT = (1 / 255, 5 / 255)
+"""Mean change of a picture below which a correction is dropped, and from which it counts in full."""
 
 
 class DefaultMethod(Method):
@@ -28,7 +30,7 @@ class DefaultMethod(Method):
         size_multiple=32,
         min_size=64,
         working_size=512,  # measured best on held-out real pairs: what the training crops' scale amounts to
-        tileable=True,
+        tileable=True,  # nearly: gates and trust see the tile alone
         tile_overlap=96,
         bytes_per_pixel=720,
     )
@@ -42,14 +44,12 @@ class DefaultMethod(Method):
         self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Method.forward`."""
-        x = blended.contiguous(memory_format=torch.channels_last)
-        return self.network(x.to(self.dtype)) if self.dtype == torch.float32 else self._low_precision(x)
-
-    def _low_precision(self, blended: Tensor) -> tuple[Tensor, Tensor]:
-        # The correction is computed in low precision, but added to the photo in float32: no 8-bit banding.
-        low = blended.to(self.dtype)
+        low = blended.to(self.dtype).contiguous(memory_format=torch.channels_last)
         transmission, reflection = self.network(low)
-        return transmission - low.float() + blended, reflection
+        # The correction is computed in low precision, but added to the photo in float32: no 8-bit banding.
+        correction = transmission - low.float()
+        trust = _trust(correction)
+        return blended + trust * correction, trust * reflection
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors in float16: half the size, and below 8-bit rounding in
@@ -98,6 +98,18 @@ class DefaultMethod(Method):
             }
         check_keys(network.encoder.state_dict(), state, path or str(EMBEDDED))
         network.encoder.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def _trust(correction: Tensor) -> Tensor:
+    """How far to believe a correction (B, 3, H, W), by its mean size in the whole picture: (B, 1, 1, 1) in [0, 1].
+
+    A correction that hardly changes the picture is more often a mistake on a photo without glass than a
+    reflection; it is faded out, so that such photos keep their colours.
+    """
+    none, full = FAINT
+    size = correction.abs().mean((1, 2, 3), keepdim=True)
+    x = ((size - none) / (full - none)).clamp(0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
