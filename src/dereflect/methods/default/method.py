@@ -101,7 +101,7 @@ class DefaultMethod(Method):
 
 
 def _trust(correction: Tensor) -> Tensor:
-    """How far to believe a correction (B, 3, H, W), by its mean size in the whole picture: (B, 1, 1, 1) in [0, 1].
+    """How far to believe a correction (B, 3, H, W), by its mean size in its picture: (B, 1, 1, 1) in [0, 1].
 
     A correction that hardly changes the picture is more often a mistake on a photo without glass than a
     reflection; it is faded out, so that such photos keep their colours.
