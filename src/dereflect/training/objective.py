@@ -107,6 +107,10 @@ class Objective:
         """Optional measurement, called at checkpoints with the averaged weights (if any) in place."""
         return {}
 
+    def pictures(self) -> dict[str, Tensor]:
+        """Optional pictures to look at, (3, H, W) in [0, 1] by name, shown in TensorBoard at checkpoints."""
+        return {}
+
     def export(self, folder: str) -> None:
         """Write the deployable method (config.json + model.safetensors) from the current weights."""
         raise NotImplementedError

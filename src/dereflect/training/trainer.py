@@ -223,6 +223,7 @@ class Trainer:
             shutil.rmtree(old.parent)
         with self.average.in_place() if self.average else contextlib.nullcontext():
             log.write(self.step, {f"valid_{key}": value for key, value in objective.validate().items()}, 0)
+            log.show(self.step, objective)
             objective.export(str(self.folder / "model"))
         accelerator.wait_for_everyone()
 
@@ -286,6 +287,13 @@ class _Log:
         if self.board is not None:
             for key, value in values.items():
                 self.board.add_scalar(key, value, step)
+
+    def show(self, step: int, objective: Objective) -> None:
+        """Put the objective's pictures into TensorBoard, where it is installed."""
+        if self.board is not None:
+            for name, picture in objective.pictures().items():
+                self.board.add_image(name, picture.clamp(0, 1), step)
+            self.board.flush()
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 from typer.testing import CliRunner
 
 from dereflect.catalog import load_method
@@ -58,6 +59,10 @@ def test_the_recipe_trains_and_the_command_line_can_load_what_it_exports(data: P
     assert transmission.shape == (1, 3, 64, 64)
     records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert "valid_pairs_gain" in records[-1]
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == [f"crop_{index}" for index in range(4)]
+    assert events.Images("crop_0")[0].width == 5 * 64
 
 
 def test_check_validates_and_trains_nothing(data: Path, tmp_path: Path) -> None:

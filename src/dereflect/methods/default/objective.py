@@ -258,6 +258,22 @@ class DefaultObjective(Objective):
         network.train()
         return results
 
+    def pictures(self) -> dict[str, Tensor]:
+        """Four fixed crops: blended, transmission, its truth, reflection and its truth beside one another."""
+        network: DefaultNetwork = self.plain("separator").eval()
+        device = next(network.parameters()).device
+        shown = {}
+        for index in range(4):
+            crop = self.samples.draw(0, index)
+            with torch.no_grad():
+                transmission, reflection = (
+                    layer[0].cpu() for layer in network(crop["blended"][None].to(device))
+                )
+            row = [crop["blended"], transmission, crop["transmission"], reflection, crop["reflection"]]
+            shown[f"crop_{index}"] = torch.cat(row, dim=2)
+        network.train()
+        return shown
+
     def export(self, folder: str) -> None:
         """Write config.json and model.safetensors (float16)."""
         DefaultMethod.wrap(self.plain("separator")).save_pretrained(folder)
