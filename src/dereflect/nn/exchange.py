@@ -7,6 +7,7 @@ NeurIPS 2021), section 3.1, and the two ablation baselines of its Table 4.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,30 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
     return positive, x - positive
 
 
+class _Additive(torch.autograd.Function):
+    """The additive exchange with half the memory traffic of the composed one when training.
+
+    Each input's gradient is that of the output which its sign sent it to. (`torch.where` says so more
+    plainly, and is eight times slower on a CPU.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(left, right)
+        return (
+            torch.relu(left).add_(right.clamp(max=0)),
+            torch.relu(right).add_(left.clamp(max=0)),
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = ctx.saved_tensors
+        to_left, to_right = gradients
+        difference = to_left - to_right
+        kept = torch.ops.aten.threshold_backward
+        return kept(difference, left, 0).add_(to_right), to_left - kept(difference, right, 0)
+
+
 class ExchangeHead(nn.Module):
     """Rectify two streams and exchange between them.
 
@@ -52,6 +77,9 @@ class ExchangeHead(nn.Module):
         """Exchange two pre-activations (B, C, H, W) each; shapes are kept."""
         if self.kind is Exchange.NONE:
             return torch.relu(left), torch.relu(right)
+        if self.kind is Exchange.ADDITIVE and torch.is_grad_enabled():
+            both: tuple[Tensor, Tensor] = _Additive.apply(left, right)  # type: ignore[no-untyped-call]
+            return both
         left_kept, left_given = split(left)
         right_kept, right_given = split(right)
         if self.kind is Exchange.ADDITIVE:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop, to_tensor
-from dereflect.data.glass import GlassMix, photograph, residual_reflection
+from dereflect.data.glass import DISPLAY, GlassMix, photograph, residual_reflection
 from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
 from dereflect.methods.default.method import DefaultMethod
@@ -53,6 +53,9 @@ class Settings(BaseModel):
     )
     crops_per_epoch: int = 20000
     real_share: float = Field(0.3, ge=0, le=1, description="share of crops from real pairs")
+    real_strength: float = Field(
+        0.0, ge=0, le=1, description="share of real crops whose reflection is made weaker or stronger"
+    )
     residual_share: float = Field(
         0.15, ge=0, le=1, description="share of synthesis that mirrors a real pair's residual"
     )
@@ -100,6 +103,8 @@ class GlassCrops:
         size = self._side(epoch * len(self) + index)
         if self.pairs and rng.random() < self.settings.real_share:
             blended, transmission = _jitter(random_crop(list(self._pair(rng)), size, rng), rng)
+            if self.settings.real_strength and rng.random() < self.settings.real_strength:
+                blended = _restrengthen(blended, transmission, float(rng.uniform(0.3, 1.3)))
             reflection = residual_reflection(blended, transmission)
             weight = self.settings.real_reflection
         else:
@@ -144,6 +149,12 @@ def _jitter(images: list[Tensor], rng: np.random.Generator) -> list[Tensor]:
     power = math.exp(rng.uniform(-0.25, 0.25))
     scale = torch.from_numpy(gain.astype(np.float32))
     return [(image**power * scale).clamp(0, 1) for image in images]
+
+
+def _restrengthen(blended: Tensor, transmission: Tensor, strength: float) -> Tensor:
+    """The real photo with `strength` times its reflection (irradiances add, so it scales in linear light)."""
+    scene = transmission**DISPLAY
+    return (scene + strength * (blended**DISPLAY - scene)).clamp(0, 1) ** (1 / DISPLAY)
 
 
 class DefaultObjective(Objective):
