@@ -61,7 +61,7 @@ class Settings(BaseModel):
     )
     learning_rate: float = 6e-4
     encoder_factor: float = Field(
-        0.0, ge=0, description="encoder's learning rate relative to the rest; 0: frozen"
+        0.0, ge=0, description="learning rate of the encoder's last stages relative to the rest; 0: frozen"
     )
     warm_up: int = 200
     final_factor: float = 0.02
@@ -182,12 +182,14 @@ class DefaultObjective(Objective):
         network = DefaultNetwork(config)
         if network.encoder is not None:
             DefaultMethod.load_encoder(network, self.settings.encoder_weights)
-            network.encoder.requires_grad_(self.settings.encoder_factor > 0)
+            network.encoder.requires_grad_(False)
+            # Edges and colours are the same behind glass: the first layers stay as they are, and cost nothing.
+            network.encoder.stages[1:].requires_grad_(self.settings.encoder_factor > 0)
         if self.settings.start_from:
             DefaultMethod.load_weights(network, Path(self.settings.start_from))
         self.networks["separator"] = network
-        encoder = [] if network.encoder is None else list(network.encoder.parameters())
-        ids = {id(parameter) for parameter in encoder}
+        encoder = [] if network.encoder is None else list(network.encoder.stages[1:].parameters())
+        ids = set() if network.encoder is None else {id(p) for p in network.encoder.parameters()}
         groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if id(p) not in ids]}]
         if self.settings.encoder_factor > 0:
             groups.append({"params": encoder, "rate_factor": self.settings.encoder_factor})
