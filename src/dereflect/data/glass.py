@@ -45,6 +45,10 @@ class GlassMix:
     veiled: float = 0.12
     night: float = 0.12
     noisy: float = 0.3
+    sharp: float = 0.5
+    """Reflections about as sharp as the scene."""
+    dimmed: float = 0.4
+    """Glass that takes light from the scene although the formation model has it clear."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,17 @@ def photograph(scene: Tensor, mirrored: Tensor, mix: GlassMix, rng: np.random.Ge
         mirrored = mirrored ** float(rng.uniform(1.5, 3.0)) * float(rng.uniform(1.0, 2.0))
     weights = np.array([mix.clipped, mix.screen, mix.linear])
     kind = rng.choice(3, p=weights / weights.sum())
+    clear = float(rng.uniform(0.85, 1)) if rng.random() < mix.dimmed else 1.0
     if kind == 0:
-        glass = clipped_subtraction(scene, mirrored.clamp(0, 1), float(rng.uniform(1.1, 1.5)))
+        dimmed = clear * scene
+        glass = clipped_subtraction(dimmed, mirrored.clamp(0, 1), float(rng.uniform(1.1, 1.5)))
+        glass = Glass(glass.blended, scene, glass.reflection)
     elif kind == 1:
-        glass = screen(scene, mirrored.clamp(0, 1), float(rng.uniform(0.85, 1)), float(rng.uniform(0.2, 1)))
+        a = clear * float(rng.uniform(0.85, 1))
+        glass = screen(scene, mirrored.clamp(0, 1), a, float(rng.uniform(0.2, 1)))
     else:
         strength = math.exp(rng.uniform(math.log(0.04), math.log(0.9)))
-        glass = linear_light(scene, mirrored, float(rng.uniform(0.75, 1)), strength)
+        glass = linear_light(scene, mirrored, float(rng.uniform(0.72, 1)), strength)
     if rng.random() < mix.noisy:
         noise = torch.from_numpy(rng.standard_normal(scene.shape, dtype=np.float32))
         glass = Glass(
@@ -121,7 +129,7 @@ def _shape_reflection(mirrored: Tensor, mix: GlassMix, rng: np.random.Generator)
         shift = tuple(int(v) for v in rng.integers(-10, 11, 2))
         weight = float(rng.uniform(0.25, 0.6))
         mirrored = (1 - weight) * mirrored + weight * torch.roll(mirrored, shift, (1, 2))
-    sigma = float(rng.uniform(0, 1) if rng.random() < 0.3 else rng.uniform(1, 5))
+    sigma = float(rng.uniform(0, 1) if rng.random() < mix.sharp else rng.uniform(1, 5))
     mirrored = gaussian_blur(mirrored, sigma)
     if rng.random() < mix.tinted:
         mirrored = mirrored * torch.from_numpy(rng.uniform(0.6, 1.2, (3, 1, 1)).astype(np.float32))

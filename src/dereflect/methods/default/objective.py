@@ -114,7 +114,8 @@ class GlassCrops:
                 mirrored = (mirrored * float(rng.uniform(0.8, 1.6))).clamp(0, 1)
             else:
                 (mirrored,) = random_crop([self._photo(rng)], size, rng)
-            (scene,), (mirrored,) = _jitter([scene], rng), _jitter([mirrored], rng)
+            # Real scenes behind glass are darker than photo collections (benchmarks/glass_statistics.py).
+            (scene,), (mirrored,) = _jitter([scene], rng, -1.0), _jitter([mirrored], rng)
             glass = photograph(scene, mirrored, self.mix, rng)
             blended, transmission, reflection, weight = (
                 glass.blended,
@@ -141,11 +142,13 @@ class GlassCrops:
         return self.pairs[int(rng.integers(len(self.pairs)))]
 
 
-def _jitter(images: list[Tensor], rng: np.random.Generator) -> list[Tensor]:
-    """The same exposure and white balance change to all `images`, half of the time."""
+def _jitter(images: list[Tensor], rng: np.random.Generator, darkest: float = -0.35) -> list[Tensor]:
+    """The same exposure (`darkest` to 0.15, natural logarithm) and white balance change to all `images`,
+    half of the time.
+    """
     if rng.random() < 0.5:
         return images
-    gain = math.exp(rng.uniform(-0.35, 0.15)) * np.exp(rng.uniform(-0.1, 0.1, (3, 1, 1)))
+    gain = math.exp(rng.uniform(darkest, 0.15)) * np.exp(rng.uniform(-0.1, 0.1, (3, 1, 1)))
     power = math.exp(rng.uniform(-0.25, 0.25))
     scale = torch.from_numpy(gain.astype(np.float32))
     return [(image**power * scale).clamp(0, 1) for image in images]
@@ -183,7 +186,7 @@ class DefaultObjective(Objective):
         if network.encoder is not None:
             DefaultMethod.load_encoder(network, self.settings.encoder_weights)
             network.encoder.requires_grad_(False)
-            # Edges and colours are the same behind glass: the first layers stay as they are, and cost nothing.
+            # Edges and colours are the same behind glass: the first layers stay as they are, at no cost.
             network.encoder.stages[1:].requires_grad_(self.settings.encoder_factor > 0)
         if self.settings.start_from:
             DefaultMethod.load_weights(network, Path(self.settings.start_from))
