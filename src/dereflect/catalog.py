@@ -39,6 +39,10 @@ class ModelCard:
     """Measured, with the machine; "" where it was not."""
     quality: str
     """Measured, with the data; "" where it was not."""
+    title: str = ""
+    """What the web page calls it."""
+    plain: str = ""
+    """Speed and quality in everyday words, for the web page."""
 
 
 CARDS = {
@@ -54,6 +58,9 @@ CARDS = {
             megabytes=21.2,
             speed="0.25 s for 1 megapixel, 0.74 s for 12, on 2 CPU threads of an EPYC in bfloat16",
             quality="T +2.8 dB PSNR over the photo on 9 held-out real pairs, +5.0 on CEILNet's 100",
+            title="Everyday",
+            plain="A second or two on any computer. Best on soft reflections; "
+            "hard and bright ones stay in part.",
         ),
         ModelCard(
             name="ytmt",
@@ -65,6 +72,8 @@ CARDS = {
             megabytes=308.0,
             speed="",
             quality="",
+            title="YTMT, a research network of 2021",
+            plain="Slower than the everyday model. Works on small photos best.",
         ),
         ModelCard(
             name="diffrs",
@@ -76,6 +85,9 @@ CARDS = {
             megabytes=4070.0,
             speed="",
             quality="",
+            title="DiffRS, generative",
+            plain="Slow: for a graphics card, or much patience. Repaints what a reflection hides, "
+            "and may invent.",
         ),
         ModelCard(
             name="dmdnet",
@@ -88,6 +100,8 @@ CARDS = {
             megabytes=640.0,
             speed="",
             quality="",
+            title="DMDNet, for day and night",
+            plain="Slow without a graphics card. Judges by how far away things are.",
         ),
     )
 }

@@ -47,7 +47,7 @@ class Share(Method):
         self.entered.release()
         if progress is not None:
             progress(1, 2)
-        assert self.gate.wait(30)
+        assert self.gate.wait(300)
         if progress is not None:
             progress(2, 2)
         return SHARE * blended, (1 - SHARE) * blended
@@ -67,7 +67,7 @@ class Running:
         return self.client.post("/v1/separate", files={"image": (name, content)}, data=fields)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(600):
+        for _ in range(6000):
             if condition():
                 return
             time.sleep(0.02)
@@ -91,7 +91,7 @@ def running(
     server = make_server(app, "127.0.0.1", 0, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
         found = Running(url, method, separator, app.state.service, client)
         found.wait_until(lambda: server.started)
         try:
@@ -99,7 +99,7 @@ def running(
         finally:
             method.gate.set()
             server.should_exit = True
-            thread.join(20)
+            thread.join(120)
             socket.close()
     assert not thread.is_alive()
 

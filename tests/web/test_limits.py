@@ -38,7 +38,7 @@ def animated() -> bytes:
 
 def connect(server) -> socket.socket:
     address = urlsplit(server.url)
-    return socket.create_connection((address.hostname, address.port), timeout=20)
+    return socket.create_connection((address.hostname, address.port), timeout=120)
 
 
 def status_of(received: bytes) -> int:
@@ -146,7 +146,7 @@ def test_a_full_line_sends_callers_away_and_then_empties(start, picture):
     with start(Limits(queue=2)) as server, concurrent.futures.ThreadPoolExecutor(3) as callers:
         server.method.gate.clear()
         first = callers.submit(server.separate, picture())
-        assert server.method.entered.acquire(timeout=20)
+        assert server.method.entered.acquire(timeout=300)
         waiting = [callers.submit(server.separate, picture(seed=seed)) for seed in (2, 3)]
         server.wait_until(lambda: server.service.line.counts() == (2, 1))
         refused = server.separate(picture())
@@ -162,7 +162,7 @@ def test_waiting_photos_are_bounded_in_bytes(start, picture):
     with start(Limits(waiting_bytes=2 * len(small) - 1)) as server:
         server.method.gate.clear()
         opened = [server.client.post("/v1/jobs", files={"image": small}) for _ in range(1)]
-        assert server.method.entered.acquire(timeout=20)
+        assert server.method.entered.acquire(timeout=300)
         opened += [server.client.post("/v1/jobs", files={"image": small}) for _ in range(2)]
         assert [answer.status_code for answer in opened] == [202, 202, 503]
         positions = [server.client.get(f"/v1/jobs/{one.json()['id']}").json() for one in opened[:2]]
@@ -209,7 +209,7 @@ def test_a_caller_who_goes_away_leaves_the_line(start, picture):
     with start() as server:
         server.method.gate.clear()
         busy = server.client.post("/v1/jobs", files={"image": picture()}).json()["id"]
-        assert server.method.entered.acquire(timeout=20)
+        assert server.method.entered.acquire(timeout=300)
         body = (
             b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
             + picture()

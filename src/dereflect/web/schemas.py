@@ -29,6 +29,8 @@ class ModelWords(BaseModel):
 
     name: str
     default: bool
+    title: str
+    plain: str = Field(description="speed and quality in everyday words")
     summary: str
     paper: str
     licence: str

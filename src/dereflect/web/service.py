@@ -129,7 +129,8 @@ class Service:
         listed = []
         for name in self.names:
             card = CARDS.get(name)
-            words = {"summary": "a model of your own", "paper": "", "licence": "", "speed": "", "quality": ""}
+            words = dict.fromkeys(("plain", "paper", "licence", "speed", "quality"), "")
+            words |= {"title": name, "summary": "a model of your own"}
             if card is not None:
                 words = {key: str(getattr(card, key)) for key in words}
             running = self._separators[name, "fast"].running

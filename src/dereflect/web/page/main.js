@@ -12,6 +12,7 @@ let limits = null; // of the service
 let result = null; // {id, facts, layers}
 let running = null; // AbortController of the separation at work
 let redraw = 0;
+const titles = {}; // of models, by name
 
 onTokenNeeded(() => new Promise((resolve) => {
   const dialog = element("ask");
@@ -25,6 +26,30 @@ function fail(error) {
   element("error").hidden = false;
 }
 
+function make(kind, ...parts) {
+  const made = document.createElement(kind);
+  made.append(...parts);
+  return made;
+}
+
+/** Which of the page's parts are seen: what takes a photo, what tells of the work, what shows the result. */
+function arrange() {
+  element("work").hidden = running === null;
+  element("intake").hidden = running !== null || result !== null;
+  for (const id of ["result", "controls", "another"]) element(id).hidden = result === null;
+  element("again").hidden = running !== null || result === null;
+  document.title = running ? "dereflect: working" : "dereflect: take the reflection out of a photo";
+}
+
+/** Show the photo while it is at work, where the browser can read its format; not in place of a result. */
+function showWaiting(file) {
+  const image = element("waiting");
+  URL.revokeObjectURL(image.src);
+  image.hidden = true;
+  image.onload = () => { image.hidden = result !== null; };
+  image.src = URL.createObjectURL(file);
+}
+
 const megabytes = (bytes) => `${Math.round(bytes / 1e5) / 10} MB`;
 
 async function listModels() {
@@ -35,11 +60,10 @@ async function listModels() {
     const input = Object.assign(document.createElement("input"), {
       type: "radio", name: "model", value: model.name, checked: model.default,
     });
-    const words = document.createElement("div");
-    words.append(Object.assign(document.createElement("b"), { textContent: model.name }));
-    for (const text of [model.summary, model.speed && `Speed: ${model.speed}`, model.quality && `Quality: ${model.quality}`]) {
-      if (text) words.append(Object.assign(document.createElement("span"), { textContent: text }));
-    }
+    titles[model.name] = model.title;
+    const words = make("div", make("b", model.title), make("span", model.plain || model.summary));
+    const measured = [model.speed && `Speed: ${model.speed}.`, model.quality && `Quality: ${model.quality}.`];
+    if (measured.some(Boolean)) words.append(make("details", make("summary", "Measured"), make("span", measured.join(" "))));
     card.append(input, words);
     return card;
   }));
@@ -60,19 +84,20 @@ function progress(words, share) {
 
 async function start(file) {
   running?.abort();
-  const own = running = new AbortController();
+  running = null;
   photo = file;
   element("error").hidden = true;
   // Said here, because a server that refuses in the middle of an upload cannot be heard by a browser.
   if (limits && file.size > limits.upload_bytes) {
-    running = null;
-    element("work").hidden = true;
+    arrange();
     fail(new Error(`the photo has ${megabytes(file.size)}, more than the ${megabytes(limits.upload_bytes)} that this server takes`));
     return;
   }
-  element("work").hidden = false;
-  element("again").hidden = true;
-  document.title = "dereflect: working";
+  const own = running = new AbortController();
+  const lost = element("intake").contains(document.activeElement); // what goes away takes the focus with it
+  showWaiting(file);
+  arrange();
+  if (lost) element("cancel").focus();
   try {
     const found = await separate(file, chosen("model"), chosen("quality"), progress, own.signal);
     if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
@@ -81,27 +106,24 @@ async function start(file) {
     show(found.layers);
     if (file !== shown) brush.reset(width, height); // the same photo again keeps what was painted
     shown = file;
-    element("intake").hidden = true;
-    element("result").hidden = false;
-    element("another").hidden = false;
     brush.setActive(element("brush").checked);
     describe(found.facts);
     update();
-    element("result").scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
   } finally {
     if (running === own) {
+      const focused = document.activeElement === element("cancel");
       running = null;
-      element("work").hidden = true;
-      element("again").hidden = result === null;
-      document.title = "dereflect: take the reflection out of a photo";
+      arrange();
+      if (focused) element(result ? "split" : "file").focus({ preventScroll: true });
+      if (result) element("result").scrollIntoView({ block: "nearest" });
     }
   }
 }
 
 function describe(facts) {
-  const parts = [`${facts.width} × ${facts.height} ${facts.format}`, `${facts.model}, ${facts.seconds.toFixed(1)} s`];
+  const parts = [`${facts.width} × ${facts.height} ${facts.format}`, `${titles[facts.model] ?? facts.model}, ${facts.seconds.toFixed(1)} s`];
   element("facts").textContent = [...parts, ...facts.notes].join(" · ");
 }
 
@@ -109,11 +131,12 @@ function update() {
   cancelAnimationFrame(redraw);
   redraw = requestAnimationFrame(() => draw(strength.value / 100, brush.isPainted() ? brush.mask : null));
   const value = Number(strength.value);
-  const words = value === 0 ? "the photo as it was"
-    : value === 100 ? "the reflection is removed"
-    : value === -100 ? "only the reflection"
-    : value > 0 ? "a part of the reflection is removed" : "the scene fades, the reflection stays";
-  element("strength-words").textContent = `${String(value).replace("-", "−")} %: ${words}`;
+  const words = value === 0 ? "The photo as it was"
+    : value === 100 ? "The reflection is removed"
+    : value === -100 ? "Only the reflection"
+    : value > 0 ? "A part of the reflection is removed" : "The scene fades, the reflection stays";
+  element("strength-number").textContent = `${String(value).replace("-", "−")} %`;
+  element("strength-words").textContent = words;
   strength.setAttribute("aria-valuetext", `${value} %: ${words}`);
   element("after-tag").textContent = value < 0 ? "Reflection" : "Result";
 }
@@ -175,18 +198,20 @@ document.addEventListener("drop", (event) => {
 element("cancel").addEventListener("click", () => running?.abort());
 element("again").addEventListener("click", () => photo && start(photo));
 element("another").addEventListener("click", () => {
-  element("result").hidden = true;
-  element("intake").hidden = false;
-  element("another").hidden = true;
-  element("again").hidden = true;
+  running?.abort();
   if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
   result = null;
+  arrange();
   element("file").focus();
 });
 strength.addEventListener("input", update);
 element("brush").addEventListener("change", (event) => {
   element("brush-tools").hidden = !event.target.checked;
   brush.setActive(event.target.checked);
+});
+element("brighten").addEventListener("click", (event) => {
+  const bright = element("reflection").classList.toggle("bright");
+  event.currentTarget.setAttribute("aria-pressed", String(bright));
 });
 element("clear").addEventListener("click", brush.clear);
 brush.onChange(update);

@@ -7,7 +7,9 @@
   const apply = () => {
     document.documentElement.dataset.theme = isDark() ? "dark" : "light";
     const button = document.getElementById("theme");
-    if (button) button.textContent = isDark() ? "Light" : "Dark";
+    if (!button) return;
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `${button.textContent} colours`);
   };
   apply();
   system.addEventListener("change", apply);

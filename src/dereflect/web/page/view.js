@@ -16,8 +16,7 @@ export function show(found) {
   before.getContext("2d").drawImage(layers.photo, 0, 0);
   reflection.getContext("2d").drawImage(layers.reflection, 0, 0);
   // Tall photos are as high as the window at most, so that the controls stay in sight.
-  compare.style.maxWidth = `calc(78vh * ${width / height})`;
-  compare.style.margin = "0 auto";
+  compare.style.maxWidth = `calc(76vh * ${width / height})`;
 }
 
 /** Mix the photo with a layer: strength from -1 (the reflection) over 0 (the photo) to 1 (the scene). */
