@@ -266,6 +266,19 @@ def test_rows_reach_the_manifest_while_a_run_goes_on(tmp_path: Path):
     assert sorted(Manifest(Place(tmp_path)).read()) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
+def test_a_store_that_is_away_for_a_moment_loses_no_row(tmp_path: Path, monkeypatch):
+    manifest = Manifest(Place(tmp_path), rows_a_part=2)
+    write = Place.write
+    monkeypatch.setattr(Place, "write", lambda *_: (_ for _ in ()).throw(OSError("away")))
+    for number in range(3):
+        manifest.add(NOTHING | {"path": f"{number}.jpg", "state": "done", "finished": float(number)})
+    with pytest.raises(InputError, match="cannot be written"):
+        manifest.flush()
+    monkeypatch.setattr(Place, "write", write)
+    manifest.add(NOTHING | {"path": "3.jpg", "state": "done", "finished": 3.0})
+    assert len(Manifest(Place(tmp_path)).read()) == 4
+
+
 def test_the_latest_row_counts(tmp_path: Path):
     manifest = Manifest(Place(tmp_path))
     for finished, state in ((1.0, "failed"), (3.0, "done"), (2.0, "failed")):

@@ -13,6 +13,7 @@ from batch_outputs import outputs
 from dereflect.batch import BatchJob, run_batch
 from dereflect.batch.manifest import Manifest
 from dereflect.batch.places import Place
+from dereflect.errors import InputError
 
 pytest.importorskip("s3fs", reason="needs the extra 'bucket'")
 moto_server = pytest.importorskip("moto.server", reason="needs the extra 'bucket'")
@@ -98,6 +99,19 @@ def test_only_what_is_missing_or_changed_is_done_again(photos: MakePhotos, tiny_
     assert run_batch(job).done == 1
     inside.write("photo002.jpg", b"#!/bin/sh")
     assert run_batch(job).refused == 1
+
+
+def test_a_store_that_cannot_be_reached_is_said_so(tiny_model: Path, bucket: str, monkeypatch):
+    import s3fs
+
+    run = BatchJob(f"{bucket}/in", f"{bucket}/out", str(tiny_model))
+    with pytest.raises(InputError, match="no such folder"):
+        run_batch(run)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=r"cannot be reached .*Could not connect"):
+        run_batch(run)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ several rows of one photo the latest counts. At the end of a run that is alone, 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import secrets
 import time
@@ -68,16 +69,25 @@ class Manifest:
         self._written = time.monotonic()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take a row; it is safe once its part is written."""
+        """Take a row; it is safe once its part is written. A part that fails is tried again with the next."""
         self._waiting.append(row)
         late = time.monotonic() - self._written > self.seconds_a_part
-        if len(self._waiting) >= self.rows_a_part or late:
-            self.flush()
+        if len(self._waiting) % self.rows_a_part == 0 or late:
+            with contextlib.suppress(InputError):  # a store may be away for a moment in a run of days
+                self.flush()
+            self._written = time.monotonic()
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write what is waiting.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         if self._waiting:
-            self._write_part(_table(self._waiting))
+            try:
+                self._write_part(_table(self._waiting))
+            except OSError as error:
+                raise InputError(f"{self.place}/{FOLDER}: cannot be written ({error})") from error
         self._waiting = []
         self._written = time.monotonic()
 

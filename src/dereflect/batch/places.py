@@ -72,8 +72,16 @@ class Place:
         return posixpath.join(self.root, path) if path else self.root
 
     def exists(self) -> bool:
-        """Whether anything is there."""
-        return bool(self.files.exists(self.root))
+        """Whether anything is there.
+
+        Raises:
+            InputError: the store gives no answer, e.g. for want of credentials.
+        """
+        try:
+            with _plain_errors():
+                return bool(self.files.exists(self.root))
+        except OSError as error:
+            raise InputError(f"{self.url}: cannot be reached ({_reason(error)})") from error
 
     def folders(self) -> Iterator[tuple[str, list[Entry]]]:
         """Every folder below the root with its files, one folder at a time, in the order of names.
@@ -104,9 +112,11 @@ class Place:
         if self.local:
             return self._list_local(folder)
         try:
-            infos = self.files.ls(self.full(folder), detail=True, refresh=True)
-        except TypeError:  # a file system without a listing cache takes no `refresh`
-            infos = self.files.ls(self.full(folder), detail=True)
+            with _plain_errors():
+                try:
+                    infos = self.files.ls(self.full(folder), detail=True, refresh=True)
+                except TypeError:  # a file system without a listing cache takes no `refresh`
+                    infos = self.files.ls(self.full(folder), detail=True)
         except OSError as error:
             raise InputError(f"{self.url}/{folder}: cannot be listed ({_reason(error)})") from error
         folders, entries = [], []
@@ -146,7 +156,8 @@ class Place:
         Raises:
             OSError: it cannot be read.
         """
-        return bytes(self.files.cat_file(self.full(path)))
+        with _plain_errors():
+            return bytes(self.files.cat_file(self.full(path)))
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file there, whole or not at all, in place of what may be there already.
@@ -158,14 +169,15 @@ class Place:
             self._write_local(path, content)
             return
         target = self.full(path)
-        if self.protocol in WHOLE_OBJECT_PUTS:
-            self.files.pipe_file(target, content)
-            return
-        aside = self.full(f"{STAGING}/{_temporary_name()}")
-        self.files.makedirs(posixpath.dirname(aside), exist_ok=True)
-        self.files.makedirs(posixpath.dirname(target), exist_ok=True)
-        self.files.pipe_file(aside, content)
-        self.files.mv(aside, target)
+        with _plain_errors():
+            if self.protocol in WHOLE_OBJECT_PUTS:
+                self.files.pipe_file(target, content)
+                return
+            aside = self.full(f"{STAGING}/{_temporary_name()}")
+            self.files.makedirs(posixpath.dirname(aside), exist_ok=True)
+            self.files.makedirs(posixpath.dirname(target), exist_ok=True)
+            self.files.pipe_file(aside, content)
+            self.files.mv(aside, target)
 
     def _write_local(self, path: str, content: bytes) -> None:
         target = Path(self.full(path))
@@ -196,6 +208,17 @@ class Place:
 def digest(content: bytes) -> str:
     """SHA-256 as hexadecimal text."""
     return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Makes `OSError` of what stores' clients raise of their own (no credentials, no connection)."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
 
 def _temporary_name() -> str:
