@@ -78,3 +78,29 @@ def test_settings_are_strings_and_may_hold_equals_signs():
     assert parse_settings(["k=0.2", "path=a=b"]) == {"k": "0.2", "path": "a=b"}
     with pytest.raises(InputError, match="twice"):
         parse_settings(["k=1", "k=2"])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            "separate --nope",
+            "--nope: no such option (perhaps --dtype, --model); see  dereflect separate --help",
+        ),
+        ("separate", "INPUT...: is missing; see  dereflect separate --help"),
+        ("batch a b c", "c: not expected here; see  dereflect batch --help"),
+        ("separate x --strength 3", "--strength: should be less than or equal to 1; see  dereflect sep"),
+        ("separate x --device gpu", "--device: 'gpu' is not one of 'auto', 'cpu', 'cuda', 'mps'; see  der"),
+        ("separate x --strength", "--strength: requires an argument; see  dereflect"),
+        ("models nosuch", "nosuch: no such command; see  dereflect models --help"),
+    ],
+)
+def test_faults_in_the_words_are_one_line_that_names_the_word(words, line, monkeypatch, capsys):
+    from dereflect.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["dereflect", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert (end.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith(f"dereflect: {line}")

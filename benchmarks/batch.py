@@ -1,0 +1,58 @@
+"""What a photo costs in a batch: one worker on one core, reading, encoding and writing both layers included.
+
+    python benchmarks/batch.py [--sizes 640x480 4000x3000] [--photos 24] [--model default] [--cores 1]
+
+Takes `examples/cafe.jpg` in each size, as JPEG, from one folder to another. Loading the model and the first
+photo are not counted: a worker does thousands. Prints wall and processor time; on a quiet machine they agree.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dereflect.batch import BatchJob
+from dereflect.batch.places import Place
+from dereflect.batch.plan import Photo
+from dereflect.batch.work import Worker
+
+CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["640x480", "4000x3000"])
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--cores", type=int, default=1)
+    wish = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # reading and writing threads share the worker's core
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: wish.cores])
+    torch.set_num_threads(wish.cores)
+    print(f"{'photo':>12}{'wall s':>9}{'core-s':>9}{'photos an hour':>16}   {wish.cores} core(s)")
+    for size in wish.sizes:
+        width, _, height = size.partition("x")
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "in"
+            source.mkdir()
+            picture = Image.open(CAFE).resize((int(width), int(height)), Image.Resampling.LANCZOS)
+            for index in range(wish.photos + 1):
+                picture.save(source / f"{index:03d}.jpg", quality=92)
+            worker = Worker(BatchJob(str(source), f"{folder}/out", wish.model))
+            todo = [Photo(e.path, e.size, e.version, True) for e in Place(source).entries("").values()]
+            list(worker.work(todo[:1]))
+            wall, spent = time.perf_counter(), time.process_time()
+            rows = list(worker.work(todo[1:]))
+            wall, spent = time.perf_counter() - wall, time.process_time() - spent
+        assert [row["state"] for row in rows] == ["done"] * wish.photos
+        each = wall / wish.photos
+        print(f"{size:>12}{each:9.3f}{spent / wish.photos:9.3f}{3600 / each:16,.0f}", flush=True)
+    print(f"{worker.separator.running}; load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
