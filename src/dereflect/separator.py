@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dereflect import tiling
 from dereflect._version import __version__
+from dereflect.analysis import Analysis, Job, read_mask
 from dereflect.canvas import Canvas, Source
 from dereflect.catalog import load_method
 from dereflect.devices import (
@@ -25,52 +23,13 @@ from dereflect.devices import (
     release_memory,
 )
 from dereflect.errors import InputError
-from dereflect.images import DEFAULT_MAX_PIXELS, Picture, read_any
-from dereflect.images.picture import Array, convert_depth
+from dereflect.images import DEFAULT_MAX_PIXELS, read_any
 from dereflect.methods.contract import Method, Progress
 from dereflect.runner import Runner
 from dereflect.separation import Separation, TensorSeparation
 
 HALF_PRECISION_MEMORY = 0.6
 """Working memory in a 16-bit format relative to float32: activations halve, buffers for sums do not."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One picture, read and planned."""
-
-    picture: Picture
-    source: Source
-    layout: tiling.Plan
-    small: Tensor | None  # (3, h, w) what the network sees; None for tiles
-    name: str
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A picture after the network and before strength and mask; `Separator.develop` finishes it.
-
-    Attributes:
-        seconds: what it took so far.
-    """
-
-    _job: _Job
-    _layers: tiling.Layers | None  # at the network's size; None for tiles
-    _seed: int | None
-    seconds: float
-
-    @property
-    def picture(self) -> Picture:
-        """The input."""
-        return self._job.picture
-
-    @property
-    def memory(self) -> int:
-        """Bytes that it holds, about."""
-        picture = self._job.picture
-        tensors = [*(self._layers or ()), *(() if self._job.small is None else (self._job.small,))]
-        alpha = 0 if picture.alpha is None else picture.alpha.nbytes
-        return picture.pixels.nbytes + alpha + sum(tensor.nbytes for tensor in tensors)
 
 
 class Separator:
@@ -236,7 +195,7 @@ class Separator:
         as_floats: bool = False,
     ) -> Canvas:
         job = analysis._job
-        canvas = Canvas(job.source, strength, self._read_mask(mask, job.picture), as_floats)
+        canvas = Canvas(job.source, strength, read_mask(mask, job.picture, self.max_pixels), as_floats)
         with torch.inference_mode():
             self._paint(job, analysis._layers, canvas, analysis._seed, progress)
         return canvas
@@ -261,10 +220,10 @@ class Separator:
             for image in inputs:
                 yield self(image, **call)
             return
-        waiting: list[_Job] = []
+        waiting: list[Job] = []
         for image in inputs:
             job = self._prepare(image)
-            fits = job.small is not None and (not waiting or _shape(waiting[0]) == _shape(job))
+            fits = job.small is not None and (not waiting or waiting[0].shape == job.shape)
             if waiting and (not fits or len(waiting) == batch_size):
                 yield from self._run_batch(waiting, **call)
                 waiting = []
@@ -273,7 +232,7 @@ class Separator:
             yield from self._run_batch(waiting, **call)
 
     def _run_batch(
-        self, jobs: list[_Job], strength: float = 1.0, mask: Any = None, seed: int | None = None
+        self, jobs: list[Job], strength: float = 1.0, mask: Any = None, seed: int | None = None
     ) -> Iterator[Separation]:
         with torch.inference_mode():
             started = time.perf_counter()
@@ -284,14 +243,14 @@ class Separator:
             shared = (time.perf_counter() - started) / len(jobs)
             for index, job in enumerate(jobs):
                 started = time.perf_counter()
-                canvas = Canvas(job.source, strength, self._read_mask(mask, job.picture))
+                canvas = Canvas(job.source, strength, read_mask(mask, job.picture, self.max_pixels))
                 mine = (
                     None if layers is None else (layers[0][index : index + 1], layers[1][index : index + 1])
                 )
                 self._paint(job, mine, canvas, seed, None)
                 yield self._result(job, canvas, shared + time.perf_counter() - started)
 
-    def _prepare(self, image: Any) -> _Job:
+    def _prepare(self, image: Any) -> Job:
         name = Path(os.fspath(image)).stem if isinstance(image, (str, os.PathLike)) else "picture"
         picture = read_any(image, self.max_pixels)
         source = Source(picture)
@@ -305,48 +264,21 @@ class Separator:
             small = source.rows(0, picture.height)
         elif layout.kind == "fitted":
             small = source.reduced(layout.height, layout.width)
-        return _Job(picture, source, layout, small, name)
+        return Job(picture, source, layout, small, name)
 
     def _paint(
         self,
-        job: _Job,
+        job: Job,
         layers: tiling.Layers | None,
         canvas: Canvas,
         seed: int | None,
         progress: Progress | None,
     ) -> None:
-        height, width = job.picture.height, job.picture.width
-        if job.small is None or layers is None:
-            own_seed = self.seed if seed is None else seed
-            stripes = tiling.stripes_of_tiles(
-                job.source.rows,
-                height,
-                width,
-                job.layout,
-                lambda tile: self._run(tile, own_seed, None),
-                progress,
-            )
-        elif job.layout.kind == "whole":
-            stripes = tiling.stripes_of_whole((layers[0][0], layers[1][0]))
-        else:
-            pair = (layers[0][0], layers[1][0])
-            stripes = tiling.stripes_of_fitted(job.small, pair, job.source.rows, height, width)
-        for stripe in stripes:
+        own_seed = self.seed if seed is None else seed
+        for stripe in job.stripes(layers, lambda tile: self._run(tile, own_seed, None), progress):
             canvas.paint(stripe)
 
-    def _read_mask(self, mask: Any, picture: Picture) -> Array | None:
-        if mask is None:
-            return None
-        drawn = read_any(mask, self.max_pixels)
-        if (drawn.height, drawn.width) != (picture.height, picture.width):
-            raise InputError(
-                f"the mask is {drawn.width} x {drawn.height} and the picture "
-                f"{picture.width} x {picture.height}; they must be the same"
-            )
-        values = convert_depth(drawn.pixels, np.dtype(np.float32))
-        return values if drawn.grey else values.mean(axis=2)
-
-    def _result(self, job: _Job, canvas: Canvas, seconds: float) -> Separation:
+    def _result(self, job: Job, canvas: Canvas, seconds: float) -> Separation:
         transmission, reflection = canvas.pixels()
         release_memory()
         pictures = {
@@ -390,7 +322,3 @@ def load(
 def separate(image: Any, model: str | os.PathLike[str] = "default", **settings: Any) -> Separation:
     """Separate one picture: ``load(model, **settings)(image)``. For several, `load` once and call often."""
     return load(model, **settings)(image)
-
-
-def _shape(job: _Job) -> tuple[int, ...]:
-    return () if job.small is None else tuple(job.small.shape)

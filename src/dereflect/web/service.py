@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dereflect import images
+from dereflect.analysis import Analysis
 from dereflect.catalog import CARDS
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.methods.contract import Progress
 from dereflect.separation import Separation
-from dereflect.separator import Analysis, Separator
+from dereflect.separator import Separator
 from dereflect.web.jobs import Job, Line, LineFull, TimedOut
 from dereflect.web.metrics import Metrics
 from dereflect.web.previews import LAYERS, preview
