@@ -1,34 +1,25 @@
 """DiffRS against numbers that the authors' inference code produced on small random models."""
 
 import json
-import zlib
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
 import torch
 from fixtures import GoldenFile, parametrize_over_files, run_check
-from torch import Tensor
 
 pytest.importorskip("diffusers")
 
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffrs_recipe import config_of, fill, fusion, synthesis, unet, vae
+from diffrs_runs import LATENT, check_configs, check_pipeline_inputs, check_run
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.models.attention_processor import Attention
 
 from dereflect.methods.diffrs.attention import JointAttention, joint_attention
 from dereflect.methods.diffrs.autoencoder import decode, encode
-from dereflect.methods.diffrs.fusion import FidelityFusion
 from dereflect.methods.diffrs.noise import draw_noise, multi_resolution_noise, warm_exponential
-from dereflect.methods.diffrs.official import fusion_state, synthesis_state, widen_conv_in
+from dereflect.methods.diffrs.official import widen_conv_in
 from dereflect.methods.diffrs.optimisation import LatentOptimisation, OptimisationTrace, optimise_latents
 from dereflect.methods.diffrs.pictures import to_bytes, to_size, to_unit, to_working
-from dereflect.methods.diffrs.pipeline import DiffRSPipeline
-from dereflect.methods.diffrs.prompts import PromptEmbeddings
 from dereflect.methods.diffrs.sampling import clean_estimate, disjoint_code, disjoint_paper
-from dereflect.methods.diffrs.settings import DiffRSSettings
-from dereflect.methods.diffrs.synthesis import LatentSynthesis
-
-LATENT, IMAGE = 5e-5, 2e-5
 
 
 def pytest_generate_tests(metafunc):
@@ -37,78 +28,6 @@ def pytest_generate_tests(metafunc):
 
 def test_golden_file(golden_file):
     run_check(golden_file, CHECKS)
-
-
-# --- weights by the fixtures' recipe --------------------------------------------------------------
-
-
-def recipe(key: str, shape: torch.Size, seed: int) -> Tensor:
-    name = zlib.crc32(key.replace("seq_r", "seq_l").encode("utf-8")) ^ seed
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(name))
-    last = key.rsplit(".", 1)[-1]
-    if last in {"a", "b", "a_l", "a_r", "b_l", "b_r"}:
-        return 0.1 * noise
-    if key == "class_embedding.weight":
-        return noise
-    if len(shape) >= 2:
-        return noise / torch.tensor(shape[1:]).prod().sqrt()
-    return 0.02 * noise if last == "bias" else 1 + 0.1 * noise
-
-
-def fill(module, seed: int):
-    module.load_state_dict({key: recipe(key, t.shape, seed) for key, t in module.state_dict().items()})
-    return module.eval()
-
-
-def published_synthesis(seed: int) -> dict[str, Tensor]:
-    """The network's state in the published layout: shared layers under two names."""
-    state = {}
-    for key, tensor in LatentSynthesis().state_dict().items():
-        published = key.replace("intro.", "intro.seq.0.").replace("tail.", "tail.0.")
-        for name in (published.replace(".seq.", ".seq_l."), published.replace(".seq.", ".seq_r.")):
-            state[name] = recipe(name, tensor.shape, seed)
-    return state
-
-
-def published_fusion(seed: int) -> dict[str, Tensor]:
-    keys = {key.removeprefix("blocks."): t.shape for key, t in fusion_skeleton().state_dict().items()}
-    return {key: recipe(key, shape, seed) for key, shape in keys.items()}
-
-
-def fusion_skeleton() -> FidelityFusion:
-    with torch.device("meta"):
-        return FidelityFusion()
-
-
-@lru_cache(maxsize=1)
-def fusion(seed: int) -> FidelityFusion:
-    module = fusion_skeleton()
-    module.load_state_dict(fusion_state(published_fusion(seed)), assign=True)
-    return module.eval()
-
-
-@lru_cache(maxsize=1)
-def vae(config: str, seed: int) -> AutoencoderKL:
-    return fill(AutoencoderKL(**json.loads(config)), seed)
-
-
-@lru_cache(maxsize=1)
-def synthesis(seed: int) -> LatentSynthesis:
-    module = LatentSynthesis()
-    module.load_state_dict(synthesis_state(published_synthesis(seed)))
-    return module.eval()
-
-
-@lru_cache(maxsize=1)
-def unet(config: str, seed: int) -> UNet2DConditionModel:
-    return fill(UNet2DConditionModel(**json.loads(config)), seed)
-
-
-def config_of(file: GoldenFile) -> dict:
-    return json.loads(file.metadata["config"])
-
-
-# --- one check a file -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -299,150 +218,6 @@ def check_training_recipe(file: GoldenFile):
         for step in file.take("lr_iters").tolist()
     ]
     file.compare("lr_factor", torch.tensor(factors, dtype=torch.float64), atol=1e-5)
-
-
-# --- whole runs -----------------------------------------------------------------------------------
-
-
-def pipeline_for(inputs: GoldenFile) -> DiffRSPipeline:
-    config = config_of(inputs)
-    seeds = config["seeds"]
-    pipeline = DiffRSPipeline(
-        unet=unet(json.dumps(config["unet"]), seeds["unet"]),
-        vae=vae(json.dumps(config["vae"]), seeds["vae"]),
-        synthesis=synthesis(seeds["lrm"]),
-        prompts=PromptEmbeddings.of(inputs.take("prompt_T"), inputs.take("prompt_R")),
-        scheduler=DDIMScheduler(**config["scheduler"]),
-        fusion=fusion(seeds["fuse"]),
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def check_pipeline_inputs(file: GoldenFile):
-    config = config_of(file)
-    image = file.take("image")
-    assert image.dtype == torch.uint8
-    assert image.shape[0] == 3
-    latent = (1, 4, config["res"] // 8, config["res"] // 8)
-    assert file.take("noise_T").shape == file.take("noise_R").shape == latent
-    width = config["unet"]["cross_attention_dim"]
-    assert file.take("prompt_T").shape[-1] == file.take("prompt_R").shape[-1] == width
-
-
-def check_run(file: GoldenFile):
-    inputs = GoldenFile(file.path.with_name("pipeline_inputs.safetensors"))
-    config = config_of(file)
-    switches = config["switches"]
-    image, pipeline = inputs.take("image"), pipeline_for(inputs)
-    assert list(image.shape[1:]) == config["input"]
-    settings = DiffRSSettings(
-        steps=config["steps"],
-        resolution=config["res"],
-        attention=switches["cross_attention"],
-        optimisation=switches["optimization"],
-        disjoint="code" if switches["s_sampling"] else "off",
-        w=switches["w"],
-    )
-    starts, predictions, optimised, timesteps = [], [], [], []
-    noise = inputs.take("noise_T"), inputs.take("noise_R")
-    at = torch.cat(noise)
-
-    def record(_, step, timestep, tensors):
-        nonlocal at
-        starts.append(at)
-        at = tensors["latents"].clone()
-        predictions.append(tensors["prediction"])
-        timesteps.append(timestep)
-        if tensors["optimised"] is not None:
-            optimised.append(tensors["optimised"])
-
-    wanted = ["transmission", "reflection", "unrefined_transmission", "mixture"]
-    output = pipeline(
-        image,
-        settings=settings,
-        noise=noise,
-        layers=wanted,
-        output_type="pt",
-        callback_on_step_end=record,
-        callback_on_step_end_tensor_inputs=["latents", "prediction", "optimised"],
-    )
-    file.compare("timesteps", torch.tensor(timesteps))
-    for index, layer in enumerate("TR"):
-        file.compare(f"steps_{layer}", torch.stack(starts)[:, index], atol=LATENT)
-        file.compare(f"v_{layer}", torch.stack(predictions)[:, index], atol=LATENT)
-        if switches["optimization"]:
-            file.compare(f"opt_{layer}", torch.stack(optimised)[:, index], atol=LATENT)
-        else:
-            assert not optimised
-    z_t, z_r = output.latents_transmission, output.latents_reflection
-    file.compare("final_T", z_t, atol=LATENT)
-    file.compare("final_R", z_r, atol=LATENT)
-    with torch.no_grad():
-        mixture = pipeline.synthesis(z_t, z_r) if switches["optimization"] else z_t
-    file.compare("final_pseudo_I", mixture, atol=LATENT)
-    check_pictures(file, pipeline, settings, image, output)
-
-
-def check_pictures(file: GoldenFile, pipeline, settings, image: Tensor, output):
-    working = (settings.resolution, settings.resolution)
-    with torch.no_grad():  # the squares are inside the pipeline: decode once more
-        square = to_working(image[None].float() / 255, working)
-        z_i, features = encode(pipeline.vae, square)
-        file.compare("z_I", z_i, atol=LATENT)
-        z_t, z_r = output.latents_transmission, output.latents_reflection
-        squares = {
-            "T": decode(pipeline.vae, z_t, pipeline.fusion, features, settings.w),
-            "R": decode(pipeline.vae, z_r),
-        }
-        if "square_unrefined_T" in file:
-            squares["unrefined_T"] = decode(pipeline.vae, z_t)
-        if "square_pseudo_I" in file:
-            squares["pseudo_I"] = decode(pipeline.vae, pipeline.synthesis(z_t, z_r))
-    for name, decoded in squares.items():
-        file.compare(f"square_{name}", to_unit(decoded), atol=IMAGE)
-    file.compare("T", output.transmission[0], atol=IMAGE)
-    file.compare("R", output.reflection[0], atol=IMAGE)
-    pictures = {
-        "T": output.transmission,
-        "R": output.reflection,
-        "unrefined_T": output.unrefined_transmission,
-        "pseudo_I": output.mixture,
-    }
-    for name, picture in pictures.items():
-        ours = to_bytes(picture[0]).permute(1, 2, 0)
-        file.compare(f"{name}_u8", ours, atol=1)
-        differing = (ours != file.take(f"{name}_u8")).float().mean().item()
-        assert differing <= 0.01, f"{file.name}: {name}_u8 differs in {differing:.2%} of values"
-
-
-def check_configs(file: GoldenFile):
-    """The settings of the whole set: the weight recipe as it is meant, and every variant run."""
-    configs = json.loads(file.path.read_text())
-    modules = {
-        "unet": lambda seed: unet(json.dumps(configs["unet"]), seed).state_dict(),
-        "vae": lambda seed: vae(json.dumps(configs["vae"]), seed).state_dict(),
-        "fuse": published_fusion,
-        "lrm": published_synthesis,
-    }
-    assert set(configs["recipe_check"]) <= set(modules)
-    for name, expected in configs["recipe_check"].items():
-        assert expected["seed"] == configs["seeds"][name]
-        state = modules[name](expected["seed"])
-        assert len(state) == expected["n_keys"]
-        total = sum(tensor.double().sum().item() for tensor in state.values())
-        assert total == pytest.approx(expected["sum"], abs=1e-2)
-        magnitude = sum(tensor.double().abs().sum().item() for tensor in state.values())
-        assert magnitude == pytest.approx(expected["abs_sum"], rel=1e-6)
-        for key, values in expected["samples"].items():
-            assert state[key].flatten()[: len(values)].tolist() == pytest.approx(values, abs=1e-6)
-    folder: Path = file.path.parent
-    for variant, switches in configs["variants"].items():
-        run = config_of(GoldenFile(folder / f"pipeline_{variant}.safetensors"))
-        assert run["switches"] == switches
-        assert run["steps"] == configs["steps"]
-        assert run["res"] == configs["res"]
-        assert run["input"] == configs["image_size"]
 
 
 CHECKS = {
