@@ -96,9 +96,12 @@ class DiffRSMethod(Method):
         """
         _check_dtype(device, dtype)
         self.dtype = dtype
+        # Measured (benchmarks/diffrs.py further): a float32 UNet on a CPU loses by it, the decoder gains.
+        slower = device.type == "cpu" and dtype == torch.float32
+        channels_last = {"vae", "fusion"} if slower else {"unet", "vae", "fusion"}
         for name, part in self.parts.items():
             kept = torch.float32 if name in ("synthesis", "prompts") else dtype
-            layout = torch.channels_last if name in ("unet", "vae", "fusion") else torch.preserve_format
+            layout = torch.channels_last if name in channels_last else torch.preserve_format
             target = torch.device("cpu") if self.offload else device
             # The plain module's way: diffusers' own warns about parts that it does not have here.
             nn.Module.to(part, device=target, dtype=kept, memory_format=layout)  # type: ignore[call-overload]
