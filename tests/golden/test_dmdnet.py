@@ -160,7 +160,7 @@ def check_scan_of_dsmamba(file, module, case, stream, x, proximity, order) -> No
     features, _ = plain.project(module, x)
     file.compare(f"{case}.prox_{stream}", plain.fused_proximity(module, features, proximity), atol=1e-10)
     both = torch.stack([order, order.flip(-1)], dim=1)
-    inputs = plain.scan_inputs(module, features, proximity, both)
+    inputs = plain.scan_inputs(module, features, plain.depth_share(module, proximity), both)
     for name in ("u", "delta", "B", "C"):
         file.compare(f"{case}.scan_{stream}.{name}", getattr(inputs, name), atol=1e-6, rtol=1e-6)
     y = plain.scan_outputs(module, stream, inputs, selective_scan_reference).flatten(1, 2)

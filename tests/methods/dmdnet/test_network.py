@@ -6,11 +6,12 @@ import torch
 from small_dmdnet import random_depth, wake
 
 from dereflect.errors import ModelError
-from dereflect.methods.dmdnet import blocks, plain
+from dereflect.methods.dmdnet import plain
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.memory import MECM, evolve
 from dereflect.methods.dmdnet.network import DMDNet
 from dereflect.methods.dmdnet.orders import OrderBook, connected_components, regional_order
+from dereflect.nn import bands
 
 
 def test_full_network_has_the_published_count_of_values():
@@ -71,13 +72,18 @@ def test_forward_leaves_the_banks_alone_and_remember_moves_them(small_config):
     assert all(not torch.equal(value, before[name]) for name, value in network.named_buffers())
 
 
-def test_feed_forward_in_bands_is_the_same(monkeypatch):
-    module, x = blocks.EFFN(6).double(), torch.randn(2, 6, 13, 9, dtype=torch.float64)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_working_in_bands_of_rows_changes_nothing(small_config, monkeypatch, rows):
+    network = wake(DMDNet(small_config)).double()
+    depth = random_depth(32, 64, batch=2, dtype=torch.float64)
+    image = torch.rand(2, 3, 32, 64, dtype=torch.float64)
     with torch.no_grad():
-        whole = module(x)
-        for rows in (1, 4, 12):
-            monkeypatch.setattr(blocks, "PIXELS_AT_ONCE", rows * 9)
-            torch.testing.assert_close(module(x), whole, atol=1e-12, rtol=0)
+        whole = network(image, depth)
+        monkeypatch.setattr(bands, "NUMBERS_AT_ONCE", 1)
+        monkeypatch.setattr(bands, "LEAST_ROWS", rows)
+        parts = network(image, depth)
+    torch.testing.assert_close(parts.transmission, whole.transmission, atol=1e-10, rtol=0)
+    torch.testing.assert_close(parts.reflection, whole.reflection, atol=1e-10, rtol=0)
 
 
 def test_evolution_touches_only_experts_that_ran():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_training as tiny
 import torch
@@ -104,6 +105,24 @@ def test_faulty_settings_are_named(data, tmp_path, settings, message):
     given = dict(tiny.tiny_recipe(data, tmp_path, steps=1).settings) | settings
     with pytest.raises((RecipeError, ModelError), match=message):
         DMDNetObjective(given, {"data": data})
+
+
+def test_held_out_pairs_are_measured_in_both_layers(data, tmp_path):
+    from dereflect.methods.dmdnet.objective import DMDNetObjective
+
+    random = np.random.default_rng(4)
+    for layer in ("blended", "transmission_layer", "reflection_layer"):
+        (tmp_path / "real20" / layer).mkdir(parents=True)
+        for name in ("a", "b"):
+            tiny.draw_picture(random, 48).save(tmp_path / "real20" / layer / f"{name}.png")
+    settings = dict(tiny.tiny_recipe(data, tmp_path, steps=1).settings) | {"validate_on": ["real20"]}
+    objective = DMDNetObjective(settings, {"data": data, "real20": tmp_path / "real20"})
+    found = objective.validate()
+    assert set(found) == {"real20_psnr_T", "real20_gain_T", "real20_psnr_R"}
+    assert all(np.isfinite(value) for value in found.values())
+    assert 3 < found["real20_psnr_T"] < 40
+    with pytest.raises(RecipeError, match=r"data\.real20=FOLDER"):
+        DMDNetObjective(settings, {"data": data})
 
 
 WORKER = """

@@ -93,12 +93,20 @@ def psnr(estimate: torch.Tensor, target: torch.Tensor) -> float:
 
 def held_out_psnr(network, depth, folder: Path, count: int = 12, side: int = 64):
     """(of the input, of the separated transmission) on mixtures of pictures never trained on."""
+    before, after = held_out_layers(network, depth, folder, count, side)
+    return before[0], after[0]
+
+
+def held_out_layers(network, depth, folder: Path, count: int = 12, side: int = 64):
+    """PSNR of T and R on mixtures of pictures never trained on: ((T, R) of the input, (T, R) separated)."""
     from dereflect.methods.dmdnet.data import GlassMixture, Sources
 
     sources = Sources(real=[], shares=[1.0], patch=side, scale=(side, side + 16))
     samples = GlassMixture(sources, {"data": folder}, seed=99)
-    drawn = [samples.draw(0, i % len(samples)) for i in range(count)]
-    image, target = (torch.stack([one[name] for one in drawn]) for name in ("blended", "transmission"))
+    drawn = [samples.draw(i // len(samples), i % len(samples)) for i in range(count)]
+    names = ("blended", "transmission", "reflection")
+    image, *targets = (torch.stack([one[name] for one in drawn]) for name in names)
     with torch.no_grad():
         done = network(image, depth.features(image))
-    return psnr(image, target), psnr(done.transmission, target)
+    layers = zip((done.transmission, done.reflection), targets, strict=True)
+    return tuple(psnr(image, target) for target in targets), tuple(psnr(*pair) for pair in layers)

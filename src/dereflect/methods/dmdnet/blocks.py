@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,9 +14,8 @@ from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.dsmamba import DepthTerms, DSMamba
 from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
+from dereflect.nn.bands import Border, depthwise, in_bands
 from dereflect.nn.mugi import ChannelNorm
-
-PIXELS_AT_ONCE = 1 << 15
 
 Bank = tuple[str, Tensor]
 """Name and content (experts, slots, C) of a memory bank."""
@@ -43,29 +43,24 @@ class EFFN(nn.Module):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape.
+    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+        """(B, C, H, W) to the same shape; with a norm, x + self(norm(x)).
 
-        Large pictures are done in bands of rows where no gradient is wanted: the widened features are five
-        times the input. A band's neighbours come from the input; beyond the border they are zero, as nothing
-        here has a bias.
+        Done in bands of rows where no gradient is wanted: the widened features are five times the input.
         """
-        height, width = x.shape[-2:]
-        rows = max(1, PIXELS_AT_ONCE // width)
-        if torch.is_grad_enabled() or rows >= height:
-            return self._band(self.project_in(x), 1)
-        padded = F.pad(x, (0, 0, 1, 1))
-        out = torch.empty_like(x)
-        for top in range(0, height, rows):
-            band = padded[:, :, top : min(top + rows, height) + 2]
-            out[:, :, top : top + rows] = self._band(self.project_in(band), 0)
+        (out,) = in_bands(partial(self._band, norm=norm), (x,), 4 * self.dwconv.out_channels, halo=1)
         return out
 
-    def _band(self, widened: Tensor, padding: int) -> Tensor:
-        conv = self.dwconv
-        mixed = F.conv2d(widened, conv.weight, padding=(padding, 1), groups=conv.groups)
-        gate, value = mixed.chunk(2, dim=1)
-        return self.project_out(F.gelu(gate) * value)
+    def _band(self, x: Tensor, border: Border, norm: nn.Module | None) -> Tensor:
+        widened = self.project_in(x if norm is None else norm(x))
+        gate, value = depthwise(self.dwconv, widened, border).chunk(2, dim=1)
+        out = self.project_out(
+            F.gelu(gate).mul_(value) if not torch.is_grad_enabled() else F.gelu(gate) * value
+        )
+        if norm is None:
+            return out
+        above, below = border
+        return out + x[:, :, 1 - above : x.shape[2] - (1 - below)]
 
 
 class DMBlock(nn.Module):
@@ -89,8 +84,7 @@ class DMBlock(nn.Module):
 
     def body(self, x: Tensor, terms: DepthTerms, stream: str, call: int, orders: OrderBook | None) -> Tensor:
         """State space and feed-forward part of one stream, (B, C, H, W) to the same shape."""
-        x = x + self.DSMamba(self.norm1(x), terms, stream, call, orders)
-        return x + self.EFFN(self.norm2(x))
+        return self.EFFN(self.DSMamba(x, terms, stream, call, orders, self.norm1), self.norm2)
 
     def remember(self, x: Tensor, bank: Bank, train: bool) -> tuple[Tensor, MemoryTrace | None]:
         """Add what the memory has to say of one stream."""

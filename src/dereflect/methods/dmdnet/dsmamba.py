@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.orders import OrderBook, scan_order
+from dereflect.nn.bands import Border, depthwise, in_bands
 from dereflect.nn.selective_scan import selective_scan
 
 DIRECTIONS = 2
@@ -30,9 +31,9 @@ class DepthTerms:
     proximity_score: Tensor
     """(B, 1, H, W): the depth half of the convolution that fuses features and depth into the ordering map."""
     matrices: Tensor | None
-    """(B, L, 2, 2N): depth's B and C for both directions."""
+    """(B, 4N, H, W): depth's B and C for one direction, then for the other."""
     weight: Tensor | None
-    """(B, L, 1, N): share of depth in B and C."""
+    """(B, N, H, W): share of depth in B and C."""
 
 
 class DSMamba(nn.Module):
@@ -74,40 +75,62 @@ class DSMamba(nn.Module):
         score = self._fuse_half(proximity, depth=True)
         if self.config.state_space == "original":
             return DepthTerms(score, None, None)
-        encoded = self.depth_encoder(proximity).permute(0, 2, 3, 1).flatten(1, 2)  # (B, L, C)
-        matrices = F.linear(encoded, self.depth_proj_weight_channel.flatten(0, 1))
-        weight = torch.sigmoid(self.conv_depth_sig(proximity)).permute(0, 2, 3, 1).flatten(1, 2)
-        return DepthTerms(score, matrices.unflatten(-1, (DIRECTIONS, -1)), weight[:, :, None])
+
+        def chain(proximity: Tensor) -> tuple[Tensor, Tensor]:
+            encoded = self.depth_encoder(proximity).permute(0, 2, 3, 1)
+            matrices = F.linear(encoded, self.depth_proj_weight_channel.flatten(0, 1))
+            return matrices.permute(0, 3, 1, 2), torch.sigmoid(self.conv_depth_sig(proximity))
+
+        numbers = 3 * proximity.shape[1] + 6 * self.config.states
+        return DepthTerms(score, *in_bands(chain, (proximity,), numbers))
 
     def forward(
-        self, x: Tensor, terms: DepthTerms, stream: str, call: int = 0, orders: OrderBook | None = None
+        self,
+        x: Tensor,
+        terms: DepthTerms,
+        stream: str,
+        call: int = 0,
+        orders: OrderBook | None = None,
+        norm: nn.Module | None = None,
     ) -> Tensor:
         """One stream.
 
         Args:
-            x: (B, C, H, W) normalised features.
+            x: (B, C, H, W) features.
             terms: of the proximity map at the same size.
             stream: "T" or "R".
             call: number of this call in the forward pass, for `orders`.
             orders: where to find forced orders and to note the used ones.
+            norm: if given, the result is x + self(norm(x)).
 
         Returns:
             (B, C, H, W).
         """
-        batch, channels, height, width = x.shape
-        tokens = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        channels, (height, width) = x.shape[1], x.shape[2:]
         to_scanned, to_gate = self.in_proj.weight.chunk(2)
-        features = F.silu(self.conv2d(F.linear(tokens, to_scanned).permute(0, 3, 1, 2)))
+
+        def before_scan(x: Tensor, border: Border) -> Tensor:
+            tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
+            scanned = F.linear(tokens, to_scanned).permute(0, 3, 1, 2)
+            return F.silu(depthwise(self.conv2d, scanned, border))
+
+        def after_scan(x: Tensor, y: Tensor) -> Tensor:
+            tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
+            gate = F.silu(F.linear(tokens, to_gate))
+            out = self.out_proj(self.out_norm(y.permute(0, 2, 3, 1)).to(gate.dtype) * gate)
+            out = out.permute(0, 3, 1, 2)
+            return out if norm is None else x + out
+
+        scanned_in = torch.promote_types(x.dtype, torch.float32)
+        (features,) = in_bands(before_scan, (x,), 4 * channels, halo=1, dtype=scanned_in)
         order, features = self._order(features, terms, stream, call, orders)
-        u = features.permute(0, 2, 3, 1)
         if self.config.position_code:
-            u = u + position_code(height, width, channels, u.dtype, u.device)
-        u = u.reshape(batch, height * width, channels)
+            code = position_code(height, width, channels, features.dtype, features.device)
+            code = code.permute(2, 0, 1)
+            features = features + code if torch.is_grad_enabled() else features.add_(code)
+        y = self._scan(features, terms, stream, order)
         del features
-        y = self._scan(u, terms, stream, order)
-        gate = F.silu(F.linear(tokens, to_gate)).flatten(1, 2)
-        out = self.out_proj(self.out_norm(y).to(gate.dtype) * gate)
-        return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return in_bands(after_scan, (x, y), 6 * channels)[0]
 
     def _fuse_half(self, x: Tensor, depth: bool) -> Tensor:
         """The ordering convolution over features or depth alone (their sum is the whole), never in half."""
@@ -139,31 +162,38 @@ class DSMamba(nn.Module):
         return order.to(features.device), features
 
     def _scan(self, u: Tensor, terms: DepthTerms, stream: str, order: Tensor) -> Tensor:
-        """(B, L, C) in raster order to the sum of both directions, (B, L, C) in raster order."""
-        states = self.config.states
-        raw = F.linear(u, self.x_proj_weight_channel.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))
-        step, matrices = raw[..., : self.rank], raw[..., self.rank :]  # (B, L, 2, rank), (B, L, 2, 2N)
-        weight = self.dt_projs_weight_channel.transpose(1, 2)
-        delta = step.transpose(1, 2) @ weight.to(step.dtype)  # (B, 2, L, C)
-        if terms.matrices is not None and terms.weight is not None:
-            share = torch.cat([terms.weight, terms.weight], dim=-1)
-            matrices = torch.lerp(matrices, terms.matrices, share)
-            del share
-        B, C = (m.transpose(1, 2).contiguous() for m in matrices.split(states, dim=-1))  # (B, 2, L, N)
-        del raw, step, matrices  # the largest pictures are bound by what is alive during the scan
+        """(B, C, H, W) to the sum of both directions, (B, C, H, W)."""
+        states, rank = self.config.states, self.rank
+
+        def chain(u: Tensor, *depth: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+            raw = F.linear(u.permute(0, 2, 3, 1), self.x_proj_weight_channel.flatten(0, 1))
+            raw = raw.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)  # (B, 2, h, W, rank + 2N)
+            step, matrices = raw[..., :rank], raw[..., rank:]
+            weights = self.dt_projs_weight_channel
+            deltas = [F.linear(step[:, k], weights[k]).movedim(-1, 1) for k in range(DIRECTIONS)]
+            if depth:
+                of_depth, share = (part.permute(0, 2, 3, 1) for part in depth)
+                of_depth = of_depth.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)
+                matrices = torch.lerp(matrices, of_depth, torch.cat([share, share], dim=-1)[:, None])
+            B, C = matrices.split(states, dim=-1)
+            return deltas, B.movedim(-1, 2), C.movedim(-1, 2)
+
+        depth = [] if terms.matrices is None or terms.weight is None else [terms.matrices, terms.weight]
+        numbers = 4 * u.shape[1] + 12 * states
+        delta, B, C = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, X, H, W)
         A_log, D = (self.A_logs_ch_T, self.Ds_ch_T) if stream == "T" else (self.A_logs_ch_R, self.Ds_ch_R)
         y = selective_scan(
-            u.transpose(1, 2),
-            delta.transpose(2, 3),
+            u.flatten(2),
+            delta.flatten(3),
             -torch.exp(A_log),
-            B.transpose(2, 3),
-            C.transpose(2, 3),
+            B.flatten(3),
+            C.flatten(3),
             D,
             self.dt_projs_bias_channel.flatten(),
             True,
             order,
         )
-        return y.transpose(1, 2)
+        return y.unflatten(2, u.shape[2:])
 
 
 def position_code(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from dereflect.methods.dmdnet.interaction import interact
 from dereflect.nn.mugi import MuGIBlock, Twice
 
 Pair = tuple[Tensor, Tensor]
@@ -38,6 +39,6 @@ class EncodingBranch(nn.Module):
         for level in range(1, 5):
             pair = levels[-1]
             for layer in self.get_submodule(f"block{level}").children():
-                pair = layer(*pair)
+                pair = interact(layer, *pair) if isinstance(layer, MuGIBlock) else layer(*pair)
             levels.append(pair)
         return levels

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
+from dereflect.nn.bands import Border, depthwise, in_bands
 
 PIXELS_AT_ONCE = 1 << 16  # bounds the (pixels, slots) table of similarities
 
@@ -91,19 +92,25 @@ class MemoryModule(nn.Module):
         half already.
         """
         channels = x.shape[1]
-        conv = cast(nn.Conv2d, self.fusion[0])
+        conv, mix = cast(nn.Conv2d, self.fusion[0]), cast(nn.Conv2d, self.depth_conv[0])
         weight = conv.weight.flatten(1)
         from_global, from_spatial = weight[:, :channels], weight[:, channels:]
         scale = global_scale(x.mean(dim=(2, 3)), memory)
-        tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
+        scaled = (from_global[None] * scale[:, None]).transpose(1, 2)  # (B, C, C)
         projected_slots = memory @ from_spatial.t().to(memory.dtype)
-        fused = torch.baddbmm(
-            spatial_mix(tokens, memory, projected_slots),
-            tokens,
-            (from_global[None] * scale[:, None]).transpose(1, 2).to(tokens.dtype),
-        )
-        fused = F.leaky_relu(fused + cast(Tensor, conv.bias).to(fused.dtype), 0.2)
-        return self.depth_conv(fused.view(x.shape[0], *x.shape[2:], channels).permute(0, 3, 1, 2))
+
+        def fuse(x: Tensor) -> Tensor:
+            tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
+            mixed = spatial_mix(tokens, memory, projected_slots)
+            fused = torch.baddbmm(mixed, tokens, scaled.to(tokens.dtype))
+            fused = F.leaky_relu(fused + cast(Tensor, conv.bias).to(fused.dtype), 0.2)
+            return fused.view(x.shape[0], *x.shape[2:], channels).permute(0, 3, 1, 2)
+
+        def spread(fused: Tensor, border: Border) -> Tensor:
+            return F.leaky_relu(depthwise(mix, fused, border), 0.2)
+
+        fused = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
+        return in_bands(spread, fused, 4 * channels, halo=mix.dilation[0])[0]
 
 
 def global_scale(query: Tensor, memory: Tensor) -> Tensor:
@@ -146,10 +153,13 @@ def spatial_mix(tokens: Tensor, memory: Tensor, values: Tensor) -> Tensor:
 
 
 def two_largest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The two largest of the last axis (..., slots) and where they are: two (..., 2) tensors."""
+    """The two largest of the last axis (..., slots) and where they are: two (..., 2) tensors.
+
+    Scores without a gradient are overwritten.
+    """
     first, where_first = scores.max(dim=-1, keepdim=True)  # twice max is many times faster than topk here
-    others = scores.scatter(-1, where_first, -torch.inf)
-    second, where_second = others.max(dim=-1, keepdim=True)
+    others = scores.scatter if scores.requires_grad else scores.scatter_  # they are not used again
+    second, where_second = others(-1, where_first, -torch.inf).max(dim=-1, keepdim=True)
     return torch.cat([first, second], dim=-1), torch.cat([where_first, where_second], dim=-1)
 
 

@@ -22,6 +22,9 @@ from dereflect.weights import check_keys, read_checkpoint
 SWITCHES = ("transmission_scan", "reflection_scan", "state_space", "position_code", "memory", "routing")
 """Options that are settings of the network too."""
 
+KEPT_WIDE = (".fuse.0.weight", ".dt_projs_bias_channel", ".A_logs_ch_T", ".A_logs_ch_R")
+"""Ends of the names of tables that order or scan, and so stay float32 in half precision."""
+
 ONOFF = {"on": True, "off": False}
 
 OPTIONS = ("banks", "depth", "depth_sha256", *SWITCHES)
@@ -68,11 +71,15 @@ class DMDNetMethod(Method):
         return done.transmission.float(), done.reflection.float()
 
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
-        """Weights stay float32; in half precision, convolutions and products alone are computed in it.
+        """In half precision, convolutions and products are computed in it, and their weights held in it.
 
         Orders, scans and norms never are: equal rounded values would tie and change the orders.
         """
         self.dtype = dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            for name, value in (*self.named_parameters(), *self.network.named_buffers()):
+                if value.dim() > 1 and not name.endswith(KEPT_WIDE):
+                    value.data = value.data.to(dtype)
         self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.eval()
 

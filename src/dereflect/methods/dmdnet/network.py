@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from dereflect.errors import InputError
 from dereflect.methods.dmdnet.blocks import Bank, BlockSequence
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.methods.dmdnet.encoder import EncodingBranch
+from dereflect.methods.dmdnet.interaction import interact
 from dereflect.methods.dmdnet.memory import MemoryTrace, evolve
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn.mugi import MuGIBlock, Twice
@@ -48,7 +50,9 @@ class Separated:
 
 def conv_relu(in_channels: int, out_channels: int, size: int = 1) -> nn.Sequential:
     """Convolution and leaky ReLU of slope 0.2."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, size, padding=size // 2), nn.LeakyReLU(0.2))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2), nn.LeakyReLU(0.2, inplace=True)
+    )
 
 
 class DMDNet(nn.Module):
@@ -134,7 +138,7 @@ class DMDNet(nn.Module):
             pair = grow(up, pair[0]), grow(up, pair[1])
             fused = grow(up, fused) + proximity[level - 1]
             for block in self.get_submodule(f"MuGIBlock_level{level}").children():
-                pair = block(*pair)
+                pair = interact(cast(MuGIBlock, block), *pair)
             if watch:
                 watch(f"MuGIBlock_level{level}#0", *pair)
             if level >= 3:
@@ -150,13 +154,16 @@ class DMDNet(nn.Module):
             proximity.pop()
         del fused
         for block in self.MuGIBlock_last:
-            pair = block(*pair)
+            pair = interact(cast(MuGIBlock, block), *pair)
         transmission, reflection = self.out(*pair)
         return Separated(transmission[..., :height, :width], reflection[..., :height, :width], traces)
 
     def proximity_pyramid(self, proximity: Tensor) -> list[Tensor]:
         """(B, 1, H, W) inverse depth to five levels of features."""
-        levels = [self.convert_d(proximity)]
+        first = self.convert_d(proximity)
+        if proximity.device.type == "cpu":  # of a single channel the layout is unknown, and guessed wrongly
+            first = first.contiguous(memory_format=torch.channels_last)
+        levels = [first]
         for level in range(1, 5):
             levels.append(self.get_submodule(f"conv_level{level}_d")(F.avg_pool2d(levels[-1], 2)))
         return levels

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from dereflect.data.crops import decode, to_tensor
+from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.data import GlassMixture, Sources
@@ -61,6 +65,10 @@ class Settings(BaseModel):
         default_factory=lambda: {0: 1e-4, 30: 5e-5, 50: 1e-5}, description="rate from an epoch on"
     )
     betas: tuple[float, float] = (0.9, 0.999)
+    validate_on: list[str] = Field(
+        default_factory=list, description="folders of held-out pairs, measured at checkpoints"
+    )
+    validate_at_most: int = Field(20, description="pairs of each of them", ge=1)
 
 
 def weighted_losses(
@@ -119,6 +127,7 @@ class DMDNetObjective(Objective):
         if self.settings.weights.perceptual > 0:
             self.helpers["vgg"] = load_vgg19(self.settings.vgg)
         self.samples = GlassMixture(self.settings.sources, folders, self.settings.seed)
+        self.held_out = {name: held_out_pairs(folders, name) for name in self.settings.validate_on}
 
     def learning_rate(self, name: str, moment: Moment) -> float:
         """The rate of the last epoch mark that has been reached."""
@@ -137,6 +146,30 @@ class DMDNetObjective(Objective):
         yield Turn("separator", total, {name: value.detach() for name, value in parts.items()})
         self.plain("separator").remember([gathered(trace) for trace in done.traces])
 
+    def validate(self) -> dict[str, float]:
+        """Mean PSNR of T and R on every held-out set, and what T gains over the untouched photo."""
+        network: DMDNet = self.plain("separator")
+        depth: Any = self.helpers["depth"]
+        device = next(network.parameters()).device
+        results: dict[str, float] = {}
+        for name, pairs in self.held_out.items():
+            scores: dict[str, list[float]] = {"psnr_T": [], "gain_T": [], "psnr_R": []}
+            for pair in pairs[: self.settings.validate_at_most]:
+                blended, truth = to_tensor(decode(pair.blended)), to_tensor(decode(pair.transmission))
+                if truth.shape != blended.shape:
+                    continue
+                image = blended[None].to(device)
+                with torch.no_grad():
+                    done = network(image, depth.features(image))
+                score = psnr(done.transmission.clamp(0, 1)[0].cpu(), truth)
+                scores["psnr_T"].append(score)
+                scores["gain_T"].append(score - psnr(blended, truth))
+                if pair.reflection is not None:
+                    mirrored = to_tensor(decode(pair.reflection))
+                    scores["psnr_R"].append(psnr(done.reflection.clamp(0, 1)[0].cpu(), mirrored))
+            results |= {f"{name}_{key}": mean(values) for key, values in scores.items() if values}
+        return results
+
     def export(self, folder: str) -> None:
         """Network, banks and depth network as one model folder."""
         network = self.plain("separator")
@@ -145,6 +178,23 @@ class DMDNetObjective(Objective):
         method.network = network
         method.depth = self.helpers["depth"]  # type: ignore[assignment]
         method.save_pretrained(folder)
+
+
+def held_out_pairs(folders: Mapping[str, Path], name: str) -> list[Pair]:
+    """The pairs of a held-out folder.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    folder = folders.get(name, folders.get("data", Path()) / name)
+    if not folder.is_dir():
+        raise RecipeError(f"settings.validate_on: {folder} is not there; give data.{name}=FOLDER")
+    return read_pairs(folder, check_sizes=False)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two tensors in [0, 1]."""
+    return -10 * math.log10(float((a - b).square().mean()) + 1e-12)
 
 
 def gathered(trace: MemoryTrace) -> MemoryTrace:

@@ -191,6 +191,7 @@ def dsmamba(
 ) -> Pair:
     """Depth-synergized state space of both streams."""
     results = []
+    share = depth_share(module, proximity)
     for stream, x in (("T", x_T), ("R", x_R)):
         features, z = project(module, x)
         order = None if orders is None else orders.lookup(call, stream)
@@ -200,7 +201,7 @@ def dsmamba(
         if orders is not None:
             orders.used[call, stream] = order
         both = torch.stack([order, order.flip(-1)], dim=1).to(x.device)  # (B, 2, L)
-        y = scan_outputs(module, stream, scan_inputs(module, features, proximity, both), scan)
+        y = scan_outputs(module, stream, scan_inputs(module, features, share, both), scan)
         inverse = both.argsort(dim=-1)[:, :, None].expand(-1, -1, y.shape[2], -1)
         raster = y.gather(-1, inverse).sum(dim=1).transpose(1, 2)  # (B, L, C)
         out = module.out_proj(module.out_norm(raster).view_as(z) * F.silu(z))
@@ -219,7 +220,16 @@ def fused_proximity(module: DSMamba, features: Tensor, proximity: Tensor) -> Ten
     return torch.sigmoid(module.fuse(torch.cat([features, proximity], dim=1)))
 
 
-def scan_inputs(module: DSMamba, features: Tensor, proximity: Tensor, orders: Tensor) -> ScanInputs:
+def depth_share(module: DSMamba, proximity: Tensor) -> Pair | None:
+    """Depth's B and C (B, 2, 2N, L) and its weight in them (B, 1, N, L), in raster order, for both."""
+    if module.config.state_space == "original":
+        return None
+    depth = module.depth_encoder(proximity).flatten(2)[:, None]
+    weight = torch.sigmoid(module.conv_depth_sig(proximity)).flatten(2)[:, None]
+    return module.depth_proj_weight_channel @ depth, weight
+
+
+def scan_inputs(module: DSMamba, features: Tensor, share: Pair | None, orders: Tensor) -> ScanInputs:
     """Sequences and matrices of both directions, gathered along `orders` (B, 2, L)."""
     config, states, rank = module.config, module.config.states, module.rank
     _, channels, height, width = features.shape
@@ -234,11 +244,9 @@ def scan_inputs(module: DSMamba, features: Tensor, proximity: Tensor, orders: Te
     xs = gather(features.flatten(2)[:, None].expand(-1, 2, -1, -1))
     step, B, C = (module.x_proj_weight_channel @ xs).split([rank, states, states], dim=2)
     delta = module.dt_projs_weight_channel @ step
-    if config.state_space == "depth":
-        depth = module.depth_encoder(proximity).flatten(2)[:, None]
-        depth_B, depth_C = gather(module.depth_proj_weight_channel @ depth).chunk(2, dim=2)
-        weight = torch.sigmoid(module.conv_depth_sig(proximity)).flatten(2)[:, None]
-        gamma = gather(weight.expand(-1, 2, -1, -1))
+    if share is not None:
+        depth_B, depth_C = gather(share[0]).chunk(2, dim=2)
+        gamma = gather(share[1].expand(-1, 2, -1, -1))
         B, C = (1 - gamma) * B + gamma * depth_B, (1 - gamma) * C + gamma * depth_C
     return ScanInputs(xs.flatten(1, 2), delta.flatten(1, 2), B, C)
 

@@ -1,0 +1,43 @@
+"""The MuGI block as it is executed here: band by band, with what both passes share kept and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.nn.bands import Border, depthwise, in_bands
+from dereflect.nn.mugi import CrossedGate, MuGIBlock
+
+gate = CrossedGate()
+
+
+def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both streams (B, C, H, W) through a block; equal to calling it.
+
+    The first pass stops before the channel attention, which needs the means of the whole picture; all that
+    follows it acts on single pixels, so the second pass does the rest of both stages.
+    """
+    stages: Any = block  # its layers are named by number only, as in the published weights
+    norm, widen, mix = stages.block1[0].seq
+    attention, project = stages.block1[2].seq[0].ca[1], stages.block1[3].seq[0]
+    norm_again, widen_again = stages.block2[0].seq
+    project_again = stages.block2[2].seq[0]
+    b_l, b_r = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
+    channels = x.shape[1]
+
+    def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+        return gate(*(depthwise(mix, widen(norm(stream)), border) for stream in (x, y)))
+
+    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1)
+    scale_u, scale_v = (attention(s.mean(dim=(2, 3), keepdim=True)) for s in (u, v))
+
+    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.addcmul(x, block.a_l, project(u * scale_u))
+        y = torch.addcmul(y, block.a_r, project(v * scale_v))
+        u, v = gate(widen_again(norm_again(x)), widen_again(norm_again(y)))
+        return torch.addcmul(x, b_l, project_again(u)), torch.addcmul(y, b_r, project_again(v))
+
+    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels)
+    return x, y

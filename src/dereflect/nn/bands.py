@@ -1,0 +1,94 @@
+"""Work in bands of rows: what is computed between two large tensors then stays in the processor's cache.
+
+Where a chain of layers widens its input and narrows it again, whole-picture intermediates cost more time
+(memory traffic, fresh pages) and memory than the arithmetic. A band of rows goes through the whole chain at
+once. With gradients the chain sees the whole picture in one piece, as every intermediate is kept anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NUMBERS_AT_ONCE = 1 << 23
+"""Numbers that a band may hold, intermediates included. Larger blocks go back to the system when they are
+freed, and every new one costs its pages again; much smaller bands cost more calls than they save."""
+
+LEAST_ROWS = 4
+"""Below this, too much would be spent on neighbouring rows."""
+
+Border = tuple[int, int]
+"""How many rows beyond the upper and the lower end of a band are outside of the picture, so are zero."""
+
+
+Part = Tensor | Sequence[Tensor]
+
+
+def in_bands(
+    chain: Callable[..., Part | tuple[Part, ...]],
+    inputs: Sequence[Tensor],
+    numbers: int,
+    halo: int = 0,
+    dtype: torch.dtype | None = None,
+) -> tuple[Tensor, ...]:
+    """Apply a chain of layers band by band, and join the results.
+
+    Args:
+        chain: takes a band of each input (and, with `halo`, the `Border`) and returns one result or a tuple
+            of them: tensors (..., h, W) of the band's rows without its halo, or lists of such to be stacked
+            along a new second axis.
+        inputs: tensors (..., H, W) of equal H and W.
+        numbers: how many numbers the chain holds at once for each pixel of one picture.
+        halo: rows of neighbours that the chain needs on both sides.
+        dtype: of the results, if not what the chain gives.
+
+    Returns:
+        The chain's results for all rows; what was joined of bands is channels last in memory.
+    """
+    batch, (height, width) = inputs[0].shape[0], inputs[0].shape[-2:]
+    rows = max(LEAST_ROWS, NUMBERS_AT_ONCE // (batch * width * numbers))
+    if torch.is_grad_enabled() or rows >= height:
+        results = chain(*inputs, (halo, halo)) if halo else chain(*inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        stacked = (x if isinstance(x, Tensor) else torch.stack(list(x), dim=1) for x in results)
+        return tuple(x if dtype is None else x.to(dtype) for x in stacked)
+    joined: list[Tensor] = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(top - halo, 0), min(bottom + halo, height)
+        bands = [x[..., first:last, :] for x in inputs]
+        border = (halo - (top - first), halo - (last - bottom))
+        results = chain(*bands, border) if halo else chain(*bands)
+        results = results if isinstance(results, tuple) else (results,)
+        if not joined:
+            joined = [_room(result, height, dtype) for result in results]
+        for whole, result in zip(joined, results, strict=True):
+            place = whole[..., top:bottom, :]
+            if isinstance(result, Tensor):
+                place.copy_(result)
+            else:
+                for k, part in enumerate(result):
+                    place[:, k].copy_(part)
+    return tuple(joined)
+
+
+def depthwise(conv: nn.Conv2d, x: Tensor, border: Border) -> Tensor:
+    """A convolution that keeps the size, on a band that carries its neighbouring rows."""
+    halo = conv.dilation[0]
+    if border == (halo, halo):
+        return F.conv2d(x, conv.weight, conv.bias, 1, halo, halo, conv.groups)
+    if any(border):
+        x = F.pad(x, (0, 0, *border))
+    return F.conv2d(x, conv.weight, conv.bias, 1, (0, halo), halo, conv.groups)
+
+
+def _room(part: Part, height: int, dtype: torch.dtype | None) -> Tensor:
+    """Room for the whole of which `part` (..., C, h, W) is a band."""
+    one = part if isinstance(part, Tensor) else part[0]
+    batch, *lead, channels, _, width = one.shape
+    stack = [] if isinstance(part, Tensor) else [len(part)]
+    room = one.new_empty(batch, *stack, *lead, height, width, channels, dtype=dtype or one.dtype)
+    return room.movedim(-1, -3)
