@@ -141,8 +141,9 @@ def report(variant: str, size: int, found: dict) -> None:
     one, plain = found[variant], found.get("plain")
     parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in one["parts"].items())
     print(
-        f"{size}x{size} {LABELS[variant]} wall {one['wall']:.2f} s, processor {one['processor']:.2f} s ({parts}), "
-        f"peak {one['peak_gigabytes']:.2f} GB, {one['threads']} threads",
+        f"{size}x{size} {LABELS[variant]} wall {one['wall']:.2f} s, "
+        f"processor {one['processor']:.2f} s ({parts}), peak {one['peak_gigabytes']:.2f} GB, "
+        f"{one['threads']} threads",
         flush=True,
     )
     if not plain or variant == "plain":
