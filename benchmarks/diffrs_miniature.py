@@ -160,7 +160,7 @@ def train(part: str, model: Path, data: Path, output: Path, steps: int, batch: i
                 "device": "cpu",
                 "workers": 1,
                 "seed": seed,
-                "checkpoint_minutes": 1000,
+                "checkpoint_minutes": 2,  # a run that was stopped goes on from there
             },
         }
     )
@@ -210,7 +210,7 @@ def run(
     seeds: list[int],
     autoencoder_steps: int = 600,
     synthesis_steps: int = 150,
-    unet_steps: int = 300,
+    unet_steps: int = 800,
     batch: int = 8,
     pictures: int = 24,
     sampling_steps: int = 20,
@@ -288,9 +288,15 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("miniature"))
-    parser.add_argument("--unet-steps", type=int, default=300)
+    parser.add_argument("--autoencoder-steps", type=int, default=600)
+    parser.add_argument("--unet-steps", type=int, default=800)
     options = parser.parse_args()
-    results = run(options.output, options.seeds, unet_steps=options.unet_steps)
+    results = run(
+        options.output,
+        options.seeds,
+        autoencoder_steps=options.autoencoder_steps,
+        unet_steps=options.unet_steps,
+    )
     print(table(results))
 
 
