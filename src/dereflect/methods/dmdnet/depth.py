@@ -212,7 +212,10 @@ def load_depth_network(path: Path) -> DepthNetwork:
     expected = dict(network.state_dict())
     for key, shape in UNUSED_SHAPES.items():
         expected[key] = torch.empty(shape, device="meta")
-    check_keys(expected, state, str(path))
+    try:
+        check_keys(expected, state, str(path))
+    except ModelError as error:
+        raise ModelError(f"{error}; give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})") from error
     used = {key: state[key] for key in network.state_dict()}
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in used.items()},

@@ -39,7 +39,7 @@ class DMDNetMethod(Method):
         min_size=32,
         working_size=1024,
         tileable=False,  # orders and pooled memories need the whole picture
-        bytes_per_pixel=6000,
+        bytes_per_pixel=3200,  # float32, 1024x1024: the peak less the weights, benchmarks/dmdnet.py
     )
 
     def __init__(self, config: DMDNetConfig) -> None:
