@@ -14,6 +14,7 @@ from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.dsmamba import DepthTerms, DSMamba
 from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
+from dereflect.nn import fused
 from dereflect.nn.bands import Border, depthwise, in_bands
 from dereflect.nn.mugi import ChannelNorm
 
@@ -48,15 +49,21 @@ class EFFN(nn.Module):
 
         Done in bands of rows where no gradient is wanted: the widened features are five times the input.
         """
-        (out,) = in_bands(partial(self._band, norm=norm), (x,), 4 * self.dwconv.out_channels, halo=1)
+        table = fused.taps(self.dwconv) if fused.usable(x) else None
+        chain = partial(self._band, norm=norm, table=table)
+        (out,) = in_bands(chain, (x,), 4 * self.dwconv.out_channels, halo=1)
         return out
 
-    def _band(self, x: Tensor, border: Border, norm: nn.Module | None) -> Tensor:
+    def _band(
+        self, x: Tensor, border: Border, norm: nn.Module | None, table: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         widened = self.project_in(x if norm is None else norm(x))
-        gate, value = depthwise(self.dwconv, widened, border).chunk(2, dim=1)
-        out = self.project_out(
-            F.gelu(gate).mul_(value) if not torch.is_grad_enabled() else F.gelu(gate) * value
-        )
+        if table is None:
+            gate, value = depthwise(self.dwconv, widened, border).chunk(2, dim=1)
+            gated = F.gelu(gate).mul_(value) if not torch.is_grad_enabled() else F.gelu(gate) * value
+        else:
+            gated = fused.gelu_gate(widened, table, border)
+        out = self.project_out(gated)
         if norm is None:
             return out
         above, below = border

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.orders import OrderBook, scan_order
+from dereflect.nn import fused
 from dereflect.nn.bands import Border, depthwise, in_bands
 from dereflect.nn.selective_scan import selective_scan
 
@@ -108,16 +109,24 @@ class DSMamba(nn.Module):
         """
         channels, (height, width) = x.shape[1], x.shape[2:]
         to_scanned, to_gate = self.in_proj.weight.chunk(2)
+        table = fused.taps(self.conv2d) if fused.usable(x) else None
 
         def before_scan(x: Tensor, border: Border) -> Tensor:
             tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
             scanned = F.linear(tokens, to_scanned).permute(0, 3, 1, 2)
+            if table is not None:
+                return fused.silu(scanned, table, border)
             return F.silu(depthwise(self.conv2d, scanned, border))
 
         def after_scan(x: Tensor, y: Tensor) -> Tensor:
             tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
-            gate = F.silu(F.linear(tokens, to_gate))
-            out = self.out_proj(self.out_norm(y.permute(0, 2, 3, 1)).to(gate.dtype) * gate)
+            gate = F.linear(tokens, to_gate)
+            if table is None:
+                gated = self.out_norm(y.permute(0, 2, 3, 1)).to(gate.dtype) * F.silu(gate)
+            else:
+                after = self.out_norm
+                gated = fused.gated_norm_(gate, y, after.weight, after.bias, after.eps)
+            out = self.out_proj(gated)
             out = out.permute(0, 3, 1, 2)
             return out if norm is None else x + out
 

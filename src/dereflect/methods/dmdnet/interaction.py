@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dereflect.nn import fused
 from dereflect.nn.bands import Border, depthwise, in_bands
 from dereflect.nn.mugi import CrossedGate, MuGIBlock
 
@@ -26,6 +27,8 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     project_again = stages.block2[2].seq[0]
     b_l, b_r = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
     channels = x.shape[1]
+    if fused.usable(x, y):
+        return _interact_fused(block, x, y)
 
     def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
         return gate(*(depthwise(mix, widen(norm(stream)), border) for stream in (x, y)))
@@ -38,6 +41,39 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         y = torch.addcmul(y, block.a_r, project(v * scale_v))
         u, v = gate(widen_again(norm_again(x)), widen_again(norm_again(y)))
         return torch.addcmul(x, b_l, project_again(u)), torch.addcmul(y, b_r, project_again(v))
+
+    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels)
+    return x, y
+
+
+def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, with everything between two products in one pass."""
+    stages: Any = block
+    norm, widen, mix = stages.block1[0].seq
+    attention, project = stages.block1[2].seq[0].ca[1], stages.block1[3].seq[0]
+    norm_again, widen_again = stages.block2[0].seq
+    project_again = stages.block2[2].seq[0]
+    b_l, b_r = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
+    channels, pixels = x.shape[1], x.shape[2] * x.shape[3]
+    table, again = fused.taps(mix), (norm_again.weight, norm_again.bias, norm_again.eps)
+    sums = []
+
+    def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+        u, v, rows = fused.crossed_gate(widen(norm(x)), widen(norm(y)), table, border)
+        sums.append(rows.sum(1))
+        return u, v
+
+    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1)
+    means = torch.stack(sums).sum(0)[..., None, None] / pixels
+    scale_u, scale_v = (attention(mean) for mean in means.chunk(2, dim=1))
+
+    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, x_normed = fused.add_norm(x, block.a_l, project(u * scale_u), again)
+        y, y_normed = fused.add_norm(y, block.a_r, project(v * scale_v), again)
+        u, v, _ = fused.crossed_gate(widen_again(x_normed), widen_again(y_normed))
+        x, _ = fused.add_norm(x, b_l, project_again(u))
+        y, _ = fused.add_norm(y, b_r, project_again(v))
+        return x, y
 
     x, y = in_bands(after_attention, (x, y, u, v), 14 * channels)
     return x, y

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
+from dereflect.nn import fused
 from dereflect.nn.bands import Border, depthwise, in_bands
 
 PIXELS_AT_ONCE = 1 << 16  # bounds the (pixels, slots) table of similarities
@@ -54,9 +55,12 @@ class Gate(nn.Module):
         self.top_k = top_k
         self.learn_choice = learn_choice
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, experts) coefficients; those of experts not chosen are exactly 0."""
-        pooled = x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """(B, C, H, W), or the sum of its mean and maximum over the pixels, to (B, experts) coefficients;
+        those of experts not chosen are exactly 0.
+        """
+        if pooled is None:
+            pooled = x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
         score = F.leaky_relu(self.fc1(pooled), 0.2)
         spread = F.softplus(self.fc0(pooled))
         if not self.learn_choice:
@@ -109,8 +113,37 @@ class MemoryModule(nn.Module):
         def spread(fused: Tensor, border: Border) -> Tensor:
             return F.leaky_relu(depthwise(mix, fused, border), 0.2)
 
-        fused = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
-        return in_bands(spread, fused, 4 * channels, halo=mix.dilation[0])[0]
+        joined = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
+        return in_bands(spread, joined, 4 * channels, halo=mix.dilation[0])[0]
+
+    def add_to(self, out: Tensor, x: Tensor, query: Tensor, memory: Tensor, coefficient: Tensor) -> Tensor:
+        """out += coefficient * self(x), in few passes.
+
+        Args:
+            out: (B, C, H, W), changed.
+            x: features of the same shape.
+            query: (B, C) their mean.
+            memory: (slots, C).
+            coefficient: (B,).
+        """
+        batch, channels, height, width = x.shape
+        conv, mix = cast(nn.Conv2d, self.fusion[0]), cast(nn.Conv2d, self.depth_conv[0])
+        from_global, from_spatial = conv.weight.flatten(1).split(channels, dim=1)
+        scale = global_scale(query, memory)
+        scaled = (from_global[None] * scale[:, None]).transpose(1, 2).to(x.dtype)  # (B, C, C)
+        values = memory.float() @ from_spatial.t().float()
+        keys = memory.t().to(x.dtype)
+
+        def fuse(x: Tensor) -> Tensor:
+            tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, hW, C)
+            scores, projected = tokens @ keys, tokens @ scaled
+            fused.mix_slots_(
+                projected.view(-1, channels), scores.view(-1, memory.shape[0]), values, cast(Tensor, conv.bias)
+            )
+            return projected.view(batch, -1, width, channels).permute(0, 3, 1, 2)
+
+        (mixed,) = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
+        return fused.add_leaky_(out, mixed, fused.taps(mix), mix.dilation[0], coefficient)
 
 
 def global_scale(query: Tensor, memory: Tensor) -> Tensor:
@@ -198,7 +231,12 @@ class MECM(nn.Module):
         Returns:
             (compensation (B, C, H, W), trace or None).
         """
-        gate = self.gate(x)
+        quick = fused.usable(x) and not train
+        if quick:
+            mean, top = fused.pooled(x)
+            gate = self.gate(x, mean + top)
+        else:
+            gate = self.gate(x)
         ran = gate > 0
         if self.whole_batch:
             ran = ran.all(dim=0, keepdim=True).expand_as(ran)
@@ -212,6 +250,9 @@ class MECM(nn.Module):
             everyone = len(rows) == len(x)
             part = x if everyone else x[rows]
             coefficient = (gate[:, j] if everyone else gate[rows, j])[:, None, None, None]
+            if quick and everyone:
+                out = expert.add_to(out, x, mean, memory[j], gate[:, j])
+                continue
             answer = expert(part, memory[j])
             out = (
                 torch.addcmul(out, coefficient, answer)

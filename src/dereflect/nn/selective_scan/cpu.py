@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from numba import carray, cfunc, njit, types
 from torch import Tensor
 from torch.nn import functional as F
 
+from dereflect.nn import threads
+from dereflect.nn.fused.vectors import floats_at, next_task, words_at
 from dereflect.nn.selective_scan.lanes import (
     LANES,
     advance,
@@ -71,6 +73,27 @@ def _forward(
                 u, (u_rows + place) * channels + block * LANES, step, a, B, C, (rows + place) * states,
                 states, skip, channel, h, y, here,
             )  # fmt: skip
+
+
+@cfunc(types.void(types.CPointer(types.int64)), cache=True)  # type: ignore[untyped-decorator]
+def _forward_tasks(pointer: Any) -> None:
+    """`_forward` on threads of PyTorch: see `dereflect.nn.threads.run`."""
+    t = carray(pointer, 30)
+    sizes = (t[2], t[3], t[4], t[5], t[6] != 0, t[7] != 0)
+    u, delta = carray(floats_at(t[9]), (t[19],)), carray(floats_at(t[10]), (t[20],))
+    A, B, C = (
+        carray(floats_at(t[11]), (t[21],)),
+        carray(floats_at(t[12]), (t[22],)),
+        carray(floats_at(t[13]), (t[23],)),
+    )
+    skip, bias = carray(floats_at(t[14]), (t[24],)), carray(floats_at(t[15]), (t[25],))
+    order, y = carray(words_at(t[16]), (t[26],)), carray(floats_at(t[17]), (t[27],))
+    kept = carray(floats_at(t[18]), (t[28],))
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        _forward(task, task + 1, sizes, u, delta, A, B, C, skip, bias, t[8] != 0, order, y, kept)
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -178,7 +201,9 @@ class _Scan(torch.autograd.Function):
         kept = torch.empty(tasks * -(-length // CHUNK) * table if wanted else 0)
         y = torch.empty_like(delta)
         inputs = (u, delta, A, B, C, skip, bias)
-        _share(_forward, tasks, sizes, *map(_flat, inputs), softplus, _flat(order), _flat(y), _flat(kept))
+        arrays = [x.detach().reshape(-1) for x in (*inputs, order, y, kept)]  # in the order of _forward
+        addresses, lengths = [x.data_ptr() for x in arrays], [x.numel() for x in arrays]
+        threads.run(_forward_tasks, tasks, [*map(int, sizes), int(softplus), *addresses, *lengths])
         if wanted:
             context.save_for_backward(*inputs, order, kept)
             context.sizes, context.softplus = sizes, softplus

@@ -1,0 +1,307 @@
+"""Compiled inner loops of `dereflect.nn.fused`: bfloat16 pictures, channels last, in one pass each.
+
+Every kernel takes one table of int64 numbers: a counter of tasks, their number, then addresses (bytes) and
+sizes. A task is a row of a picture. Row strides are in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, njit, types
+
+from dereflect.nn.fused.vectors import (
+    add,
+    fma,
+    full,
+    gelu,
+    larger,
+    largest,
+    leaky,
+    low,
+    next_task,
+    place_of,
+    put_full,
+    put_low,
+    silu,
+    spread,
+    times,
+    total,
+    without,
+)
+
+_KERNEL = types.void(types.CPointer(types.int64))
+COLUMNS = 16
+"""Columns that a depthwise convolution treats at once, so that their three rows stay in the first cache."""
+
+GELU_GATE, SILU, ADD_LEAKY = 0, 1, 2
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _norm(source: int, wide: bool, channels: int, eps: float) -> Any:
+    """Mean and 1 / deviation of the channels of a pixel."""
+    sums = spread(np.float32(0))
+    for c in range(0, channels, 16):
+        sums = add(sums, full(source + 4 * c) if wide else low(source + 2 * c))
+    mean = total(sums) / np.float32(channels)
+    away = spread(np.float32(-mean))
+    squares = spread(np.float32(0))
+    for c in range(0, channels, 16):
+        d = add(full(source + 4 * c) if wide else low(source + 2 * c), away)
+        squares = fma(d, d, squares)
+    variance = total(squares) / np.float32(channels)
+    return away, spread(np.float32(1) / np.sqrt(np.float32(variance + np.float32(eps))))
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def norm_rows(pointer: Any) -> None:
+    """y = norm(x + scale * p), and what went into the norm to `kept`; p and kept may be 0 (absent)."""
+    t = carray(pointer, 16)
+    width, channels, height = t[2], t[3], t[4]
+    x, x_batch, x_row, p, kept, y, weight, bias, scale = t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13]
+    eps = np.float64(t[14]) * 1e-9
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        from_x = x + task // height * x_batch + task % height * x_row
+        row = 2 * task * width * channels
+        for column in range(width):
+            source, here = from_x + 2 * column * channels, row + 2 * column * channels
+            if p != 0:
+                for c in range(0, channels, 16):
+                    value = fma(full(scale + 4 * c), low(p + here + 2 * c), low(source + 2 * c))
+                    put_low(kept + here + 2 * c, value)
+                source = kept + here
+            if y != 0:
+                away, rate = _norm(source, False, channels, eps)
+                for c in range(0, channels, 16):
+                    value = times(add(low(source + 2 * c), away), rate)
+                    put_low(y + here + 2 * c, fma(value, full(weight + 4 * c), full(bias + 4 * c)))
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def gated_norm_rows(pointer: Any) -> None:
+    """z = norm(y) * silu(z), y in float32."""
+    t = carray(pointer, 16)
+    width, channels, height = t[2], t[3], t[4]
+    y, y_batch, y_row, z, weight, bias = t[5], t[6], t[7], t[8], t[9], t[10]
+    eps = np.float64(t[11]) * 1e-9
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        from_y = y + task // height * y_batch + task % height * y_row
+        for column in range(width):
+            source, here = from_y + 4 * column * channels, z + 2 * (task * width + column) * channels
+            away, rate = _norm(source, True, channels, eps)
+            for c in range(0, channels, 16):
+                value = times(add(full(source + 4 * c), away), rate)
+                value = fma(value, full(weight + 4 * c), full(bias + 4 * c))
+                put_low(here + 2 * c, times(value, silu(low(here + 2 * c))))
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _taps(
+    above: int, here: int, below: int, left: int, right: int, weights: int, stride: int, bias: int,
+    inner: bool, has_left: float, has_right: float, has_above: float, has_below: float,
+) -> Any:  # fmt: skip
+    """3x3 weighted sum of sixteen channels; what lies outside of the picture has weight zero."""
+    r = full(bias)
+    if inner:
+        r = fma(low(above + left), full(weights), r)
+        r = fma(low(above), full(weights + stride), r)
+        r = fma(low(above + right), full(weights + 2 * stride), r)
+        r = fma(low(here + left), full(weights + 3 * stride), r)
+        r = fma(low(here), full(weights + 4 * stride), r)
+        r = fma(low(here + right), full(weights + 5 * stride), r)
+        r = fma(low(below + left), full(weights + 6 * stride), r)
+        r = fma(low(below), full(weights + 7 * stride), r)
+        return fma(low(below + right), full(weights + 8 * stride), r)
+    if has_above:
+        r = fma(low(above), full(weights + stride), r)
+        if has_left:
+            r = fma(low(above + left), full(weights), r)
+        if has_right:
+            r = fma(low(above + right), full(weights + 2 * stride), r)
+    r = fma(low(here), full(weights + 4 * stride), r)
+    if has_left:
+        r = fma(low(here + left), full(weights + 3 * stride), r)
+    if has_right:
+        r = fma(low(here + right), full(weights + 5 * stride), r)
+    if has_below:
+        r = fma(low(below), full(weights + 7 * stride), r)
+        if has_left:
+            r = fma(low(below + left), full(weights + 6 * stride), r)
+        if has_right:
+            r = fma(low(below + right), full(weights + 8 * stride), r)
+    return r
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def depthwise_rows(pointer: Any) -> None:
+    """A 3x3 depthwise convolution and what follows it: a GELU gate, SiLU, or leaky ReLU, scaled and added."""
+    t = carray(pointer, 24)
+    kind, width, wide, channels, height, dilation = t[2], t[3], t[4], t[5], t[6], t[7]
+    x, x_batch, x_row, rows, skipped, weights, bias = t[8], t[9], t[10], t[11], t[12], t[13], t[14]
+    out, out_batch, out_row, coefficients = t[15], t[16], t[17], t[18]
+    pixel, stride = 2 * wide, 4 * wide
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        batch, row = task // height, task % height
+        place = row + skipped  # of the row in the band that was given, which carries neighbours
+        has_above, has_below = place >= dilation, place + dilation < rows
+        middle = x + batch * x_batch + place * x_row
+        into = out + batch * out_batch + row * out_row
+        for first in range(0, width, COLUMNS):
+            for block in range(0, channels, 16):
+                c = min(block, channels - 16)
+                factor = full(coefficients + 4 * (batch * channels + c)) if kind == 2 else spread(np.float32(0))
+                for column in range(first, min(first + COLUMNS, width)):
+                    has_left, has_right = column >= dilation, column + dilation < width
+                    inner = has_left and has_right and has_above and has_below
+                    here = middle + column * pixel + 2 * c
+                    above, below = here - dilation * x_row, here + dilation * x_row
+                    left, right = -dilation * pixel, dilation * pixel
+                    r = _taps(
+                        above, here, below, left, right, weights + 4 * c, stride, bias + 4 * c, inner,
+                        has_left, has_right, has_above, has_below,
+                    )  # fmt: skip
+                    if kind == 0:
+                        half = 2 * channels
+                        value = _taps(
+                            above + half, here + half, below + half, left, right, weights + 4 * c + 2 * half,
+                            stride, bias + 4 * c + 2 * half, inner, has_left, has_right, has_above, has_below,
+                        )  # fmt: skip
+                        put_low(into + 2 * (column * channels + c), times(gelu(r), value))
+                    elif kind == 1:
+                        put_full(into + 4 * (column * channels + c), silu(r))
+                    else:
+                        target = into + 2 * (column * channels + c)
+                        put_low(target, fma(factor, leaky(r), low(target)))
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def crossed_rows(pointer: Any) -> None:
+    """Depthwise convolutions (weights 0: none) of two streams that gate each other; sums for their means."""
+    t = carray(pointer, 24)
+    width, wide, height, x, y, x_batch, x_row = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
+    rows, skipped, weights, bias, u, v, sums = t[9], t[10], t[11], t[12], t[13], t[14], t[15]
+    channels, pixel, stride, half = wide // 2, 2 * wide, 4 * wide, wide
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        batch, row = task // height, task % height
+        place = row + skipped
+        has_above, has_below = place >= 1, place + 1 < rows
+        start = batch * x_batch + place * x_row
+        if weights != 0:
+            for c in range(0, wide, 16):
+                put_full(sums + 4 * (task * wide + c), spread(np.float32(0)))
+        for first in range(0, width, COLUMNS):
+            for c in range(0, channels, 16):
+                sum_u, sum_v = spread(np.float32(0)), spread(np.float32(0))
+                for column in range(first, min(first + COLUMNS, width)):
+                    here = start + column * pixel + 2 * c
+                    target = 2 * ((task * width + column) * channels + c)
+                    if weights == 0:
+                        put_low(u + target, times(low(x + here), low(y + here + half)))
+                        put_low(v + target, times(low(y + here), low(x + here + half)))
+                        continue
+                    has_left, has_right = column >= 1, column + 1 < width
+                    inner = has_left and has_right and has_above and has_below
+                    w, b = weights + 4 * c, bias + 4 * c
+                    for stream in range(2):
+                        one, other = (x, y) if stream == 0 else (y, x)
+                        value = _taps(
+                            one + here - x_row, one + here, one + here + x_row, -pixel, pixel, w, stride, b,
+                            inner, has_left, has_right, has_above, has_below,
+                        )  # fmt: skip
+                        gate = _taps(
+                            other + half + here - x_row, other + half + here, other + half + here + x_row,
+                            -pixel, pixel, w + 2 * half, stride, b + 2 * half, inner, has_left, has_right,
+                            has_above, has_below,
+                        )  # fmt: skip
+                        product = times(value, gate)
+                        if stream == 0:
+                            put_low(u + target, product)
+                            sum_u = add(sum_u, product)
+                        else:
+                            put_low(v + target, product)
+                            sum_v = add(sum_v, product)
+                if weights != 0:
+                    into = sums + 4 * (task * wide + c)
+                    put_full(into, add(full(into), sum_u))
+                    put_full(into + 4 * channels, add(full(into + 4 * channels), sum_v))
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def pooled_rows(pointer: Any) -> None:
+    """Sum and maximum of each channel over a row."""
+    t = carray(pointer, 16)
+    width, channels, height, x, x_batch, x_row, sums, tops = t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9]
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        source = x + task // height * x_batch + task % height * x_row
+        for c in range(0, channels, 16):
+            s = spread(np.float32(0))
+            m = low(source + 2 * c)
+            for column in range(width):
+                value = low(source + 2 * (column * channels + c))
+                s = add(s, value)
+                m = larger(m, value)
+            put_full(sums + 4 * (task * channels + c), s)
+            put_full(tops + 4 * (task * channels + c), m)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _find(scores: int, slots: int, best: float, but: int) -> int:
+    """The first slot of a score, one slot left out."""
+    for s in range(0, slots, 16):
+        value = low(scores + 2 * s)
+        if but >= s and but < s + 16:
+            value = without(value, np.int64(but - s))
+        lane = place_of(value, best)
+        if lane < 16:
+            return s + lane
+    return 0
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def mixed_slots(pointer: Any) -> None:
+    """y = leaky(y + bias + the values of the two best slots, mixed by softmax of their scores)."""
+    t = carray(pointer, 16)
+    pixels, slots, channels, scores, values, bias, y = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
+    while True:
+        task = next_task(np.int64(t.ctypes.data))
+        if task >= t[1]:
+            return
+        for pixel in range(task * 128, min(task * 128 + 128, pixels)):
+            row = scores + 2 * pixel * slots
+            m = low(row)
+            for s in range(16, slots, 16):
+                m = larger(m, low(row + 2 * s))
+            best = largest(m)
+            first = _find(row, slots, best, -1)
+            m = spread(np.float32(-np.inf))
+            for s in range(0, slots, 16):
+                value = low(row + 2 * s)
+                if first >= s and first < s + 16:
+                    value = without(value, np.int64(first - s))
+                m = larger(m, value)
+            second_best = largest(m)
+            second = _find(row, slots, second_best, first)
+            share = np.float32(1) / (np.float32(1) + np.exp(np.float32(second_best - best)))
+            one, other = spread(np.float32(share)), spread(np.float32(np.float32(1) - share))
+            here = y + 2 * pixel * channels
+            for c in range(0, channels, 16):
+                r = add(low(here + 2 * c), full(bias + 4 * c))
+                r = fma(one, full(values + 4 * (first * channels + c)), r)
+                r = fma(other, full(values + 4 * (second * channels + c)), r)
+                put_low(here + 2 * c, leaky(r))

@@ -1,0 +1,72 @@
+"""Run a compiled kernel on the threads that PyTorch computes with.
+
+PyTorch's workers spin for some milliseconds after every parallel operation, waiting for the next. Threads of
+one's own would share the processors with them, and be hardly faster than one thread. So kernels are handed
+to the same OpenMP library; where none is found, to a pool of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> Any:
+    """The entry of the loaded OpenMP library that runs a function on all threads, or None."""
+    try:
+        loaded = Path("/proc/self/maps").read_text()
+    except OSError:
+        return None
+    for path in sorted(set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)[-.]\S*", loaded)), key=_outside_of_torch):
+        try:
+            entry = ctypes.CDLL(path).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        entry.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        entry.restype = None
+        return entry
+    return None
+
+
+def _outside_of_torch(path: str) -> bool:
+    return "torch" not in path
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+
+
+def run(kernel: Any, tasks: int, arguments: Sequence[int]) -> None:
+    """Run a kernel over tasks 0..tasks-1.
+
+    Args:
+        kernel: a Numba ``cfunc`` of one pointer to int64 numbers: a counter of the tasks taken, the number of
+            tasks, then `arguments`. Each thread takes tasks from the counter until there are none.
+        tasks: how many.
+        arguments: addresses and sizes.
+    """
+    table = np.array([0, tasks, *arguments], dtype=np.int64)
+    threads = max(1, min(torch.get_num_threads(), tasks))
+    address = table.ctypes.data
+    entry = _openmp() if threads > 1 else None
+    if entry is not None:
+        entry(kernel.address, address, threads, 0)
+        return
+    call = _C_KERNEL(kernel.address)
+    if threads == 1:
+        call(address)
+        return
+    for job in [_pool(threads).submit(call, address) for _ in range(threads)]:
+        job.result()
