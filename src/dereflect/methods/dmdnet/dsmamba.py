@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.orders import OrderBook, scan_order
 from dereflect.nn import fused
-from dereflect.nn.bands import Border, depthwise, in_bands
+from dereflect.nn.bands import Border, Part, depthwise, in_bands
 from dereflect.nn.selective_scan import selective_scan
 
 DIRECTIONS = 2
@@ -173,13 +173,23 @@ class DSMamba(nn.Module):
     def _scan(self, u: Tensor, terms: DepthTerms, stream: str, order: Tensor) -> Tensor:
         """(B, C, H, W) to the sum of both directions, (B, C, H, W)."""
         states, rank = self.config.states, self.rank
+        depth = [] if terms.matrices is None or terms.weight is None else [terms.matrices, terms.weight]
+        quick = bool(depth) and len(u) == 1 and states == fused.LANES and fused.usable(*depth)
+        mixed = tuple(u.new_empty(DIRECTIONS, *u.shape[2:], states) for _ in "BC") if quick else ()
+        top = 0
 
-        def chain(u: Tensor, *depth: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        def chain(u: Tensor, *depth: Tensor) -> tuple[Part, ...]:
+            nonlocal top
             raw = F.linear(u.permute(0, 2, 3, 1), self.x_proj_weight_channel.flatten(0, 1))
+            if quick:
+                fused.mix_matrices_((mixed[0], mixed[1]), top, raw, rank, *depth)
+                top += raw.shape[1]
             raw = raw.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)  # (B, 2, h, W, rank + 2N)
             step, matrices = raw[..., :rank], raw[..., rank:]
             weights = self.dt_projs_weight_channel
             deltas = [F.linear(step[:, k], weights[k]).movedim(-1, 1) for k in range(DIRECTIONS)]
+            if quick:
+                return (deltas,)
             if depth:
                 of_depth, share = (part.permute(0, 2, 3, 1) for part in depth)
                 of_depth = of_depth.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)
@@ -187,9 +197,9 @@ class DSMamba(nn.Module):
             B, C = matrices.split(states, dim=-1)
             return deltas, B.movedim(-1, 2), C.movedim(-1, 2)
 
-        depth = [] if terms.matrices is None or terms.weight is None else [terms.matrices, terms.weight]
         numbers = 4 * u.shape[1] + 12 * states
-        delta, B, C = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, X, H, W)
+        delta, *rest = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, X, H, W)
+        B, C = (x[None].movedim(-1, 2) for x in mixed) if quick else rest
         A_log, D = (self.A_logs_ch_T, self.Ds_ch_T) if stream == "T" else (self.A_logs_ch_R, self.Ds_ch_R)
         y = selective_scan(
             u.flatten(2),

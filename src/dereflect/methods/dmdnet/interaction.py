@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dereflect.nn import fused
 from dereflect.nn.bands import Border, depthwise, in_bands
@@ -66,10 +67,15 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1)
     means = torch.stack(sums).sum(0)[..., None, None] / pixels
     scale_u, scale_v = (attention(mean) for mean in means.chunk(2, dim=1))
+    one = len(x) == 1  # the channels' scales then go into the weights
+    for_u, for_v = ((project.weight * s.float()).to(x.dtype) if one else s for s in (scale_u, scale_v))
+
+    def projected(x: Tensor, scale: Tensor) -> Tensor:
+        return F.conv2d(x, scale, project.bias) if one else cast(Tensor, project(x * scale))
 
     def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        x, x_normed = fused.add_norm(x, block.a_l, project(u * scale_u), again)
-        y, y_normed = fused.add_norm(y, block.a_r, project(v * scale_v), again)
+        x, x_normed = fused.add_norm(x, block.a_l, projected(u, for_u), again)
+        y, y_normed = fused.add_norm(y, block.a_r, projected(v, for_v), again)
         u, v, _ = fused.crossed_gate(widen_again(x_normed), widen_again(y_normed))
         x, _ = fused.add_norm(x, b_l, project_again(u))
         y, _ = fused.add_norm(y, b_r, project_again(v))

@@ -126,7 +126,7 @@ class MemoryModule(nn.Module):
             memory: (slots, C).
             coefficient: (B,).
         """
-        batch, channels, height, width = x.shape
+        batch, channels, _, width = x.shape
         conv, mix = cast(nn.Conv2d, self.fusion[0]), cast(nn.Conv2d, self.depth_conv[0])
         from_global, from_spatial = conv.weight.flatten(1).split(channels, dim=1)
         scale = global_scale(query, memory)
@@ -138,7 +138,10 @@ class MemoryModule(nn.Module):
             tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, hW, C)
             scores, projected = tokens @ keys, tokens @ scaled
             fused.mix_slots_(
-                projected.view(-1, channels), scores.view(-1, memory.shape[0]), values, cast(Tensor, conv.bias)
+                projected.view(-1, channels),
+                scores.view(-1, memory.shape[0]),
+                values,
+                cast(Tensor, conv.bias),
             )
             return projected.view(batch, -1, width, channels).permute(0, 3, 1, 2)
 

@@ -196,3 +196,25 @@ def mix_slots_(y: Tensor, scores: Tensor, values: Tensor, bias: Tensor) -> Tenso
         table.data_ptr(), shift.data_ptr(), y.data_ptr(),
     )  # fmt: skip
     return y
+
+
+def mix_matrices_(
+    into: tuple[Tensor, Tensor], top: int, raw: Tensor, rank: int, depth: Tensor, share: Tensor
+) -> None:
+    """Write B and C of a scan both ways, lerp(own, depth's, share), for a band of rows of one picture.
+
+    Args:
+        into: B and C, float32 (2, H, W, 16) contiguous.
+        top: first row of the band.
+        raw: (1, h, W, 2 * (rank + 32)) contiguous, for each way `rank` numbers that are not used, B and C.
+        rank: see `raw`.
+        depth: (1, 64, h, W) depth's B and C of one way, then of the other.
+        share: (1, 16, h, W).
+    """
+    depth, share = _rows(depth), _rows(share)
+    height, width = raw.shape[1:3]
+    _run(
+        "mixed_matrices", height, width, raw.shape[3], rank, height, raw.data_ptr(), depth.data_ptr(),
+        _steps(depth)[1], share.data_ptr(), _steps(share)[1], into[0].data_ptr(), into[1].data_ptr(),
+        4 * into[0][0].numel(), top,
+    )  # fmt: skip

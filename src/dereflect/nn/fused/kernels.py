@@ -59,7 +59,17 @@ def norm_rows(pointer: Any) -> None:
     """y = norm(x + scale * p), and what went into the norm to `kept`; p and kept may be 0 (absent)."""
     t = carray(pointer, 16)
     width, channels, height = t[2], t[3], t[4]
-    x, x_batch, x_row, p, kept, y, weight, bias, scale = t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13]
+    x, x_batch, x_row, p, kept, y, weight, bias, scale = (
+        t[5],
+        t[6],
+        t[7],
+        t[8],
+        t[9],
+        t[10],
+        t[11],
+        t[12],
+        t[13],
+    )
     eps = np.float64(t[14]) * 1e-9
     while True:
         task = next_task(np.int64(t.ctypes.data))
@@ -159,7 +169,9 @@ def depthwise_rows(pointer: Any) -> None:
         for first in range(0, width, COLUMNS):
             for block in range(0, channels, 16):
                 c = min(block, channels - 16)
-                factor = full(coefficients + 4 * (batch * channels + c)) if kind == 2 else spread(np.float32(0))
+                factor = (
+                    full(coefficients + 4 * (batch * channels + c)) if kind == 2 else spread(np.float32(0))
+                )
                 for column in range(first, min(first + COLUMNS, width)):
                     has_left, has_right = column >= dilation, column + dilation < width
                     inner = has_left and has_right and has_above and has_below
@@ -258,6 +270,27 @@ def pooled_rows(pointer: Any) -> None:
                 m = larger(m, value)
             put_full(sums + 4 * (task * channels + c), s)
             put_full(tops + 4 * (task * channels + c), m)
+
+
+@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+def mixed_matrices(pointer: Any) -> None:
+    """B and C of a scan of 16 states: those of the features and of depth, mixed by the share of depth."""
+    t = carray(pointer, 16)
+    width, wide, rank, _, raw, depth, depth_row = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
+    share, share_row, into_B, into_C, direction, top = t[9], t[10], t[11], t[12], t[13], t[14]
+    while True:
+        row = next_task(np.int64(t.ctypes.data))
+        if row >= t[1]:
+            return
+        for column in range(width):
+            weight = low(share + row * share_row + 32 * column)
+            rest = fma(weight, spread(np.float32(-1)), spread(np.float32(1)))
+            for k in range(2):
+                own = raw + 2 * ((row * width + column) * wide + k * (rank + 32) + rank)
+                other = depth + row * depth_row + 2 * (64 * column + 32 * k)
+                target = k * direction + 64 * ((top + row) * width + column)
+                put_full(into_B + target, fma(weight, low(other), times(rest, low(own))))
+                put_full(into_C + target, fma(weight, low(other + 32), times(rest, low(own + 32))))
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]

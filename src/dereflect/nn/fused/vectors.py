@@ -32,7 +32,7 @@ vector = VectorType()
 
 
 @register_model(VectorType)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class VectorModel(models.PrimitiveModel):
     """A vector lives in a vector register."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
@@ -149,9 +149,7 @@ def leaky(typing: Any, a: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def silu(typing: Any, a: Any) -> Any:
     """a * sigmoid(a)."""
-    return _operation(
-        vector, (vector,), lambda lanes, builder, a: lanes.multiply(a, lanes.sigmoid(a))
-    )
+    return _operation(vector, (vector,), lambda lanes, builder, a: lanes.multiply(a, lanes.sigmoid(a)))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -186,7 +184,9 @@ def largest(typing: Any, a: Any) -> Any:
 
     def generate(lanes: Lanes, builder: Any, a: Any) -> Any:
         name, kind = f"llvm.vector.reduce.fmax.v{LANES}f32", ir.FunctionType(_FLOAT, [_VECTOR])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a], fastmath=("nnan",))
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, name), [a], fastmath=("nnan",)
+        )
 
     return _operation(types.float32, (vector,), generate)
 
@@ -218,7 +218,9 @@ def without(typing: Any, a: Any, lane: Any) -> Any:
 def floats_at(typing: Any, address: Any) -> Any:
     """An address as a pointer to float32 numbers, for ``numba.carray``."""
     return _operation(
-        types.CPointer(types.float32), (types.int64,), lambda lanes, builder, at: _pointer(builder, at, _FLOAT)
+        types.CPointer(types.float32),
+        (types.int64,),
+        lambda lanes, builder, at: _pointer(builder, at, _FLOAT),
     )
 
 
@@ -235,6 +237,8 @@ def next_task(typing: Any, counter: Any) -> Any:
     """What the counter at an address holds, which is then raised by one; safe between threads."""
 
     def generate(lanes: Lanes, builder: Any, counter: Any) -> Any:
-        return builder.atomic_rmw("add", _pointer(builder, counter, _WORD), ir.Constant(_WORD, 1), "monotonic")
+        return builder.atomic_rmw(
+            "add", _pointer(builder, counter, _WORD), ir.Constant(_WORD, 1), "monotonic"
+        )
 
     return _operation(types.int64, (types.int64,), generate)
