@@ -180,6 +180,25 @@ def test_mamba_of_another_interface_is_refused(monkeypatch):
     mamba.fault_of_mamba.cache_clear()
 
 
+@pytest.mark.parametrize("body", ["", "selective_scan_fn = 3", "raise KeyError('x')", "def ("])
+def test_mamba_that_does_not_load_is_refused(monkeypatch, tmp_path, body):
+    from dereflect.nn.selective_scan import mamba
+
+    folder = tmp_path / "mamba_ssm" / "ops"
+    folder.mkdir(parents=True)
+    for place in (folder.parent, folder):
+        (place / "__init__.py").touch()
+    (folder / "selective_scan_interface.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    mamba.fault_of_mamba.cache_clear()
+    fault = mamba.fault_of_mamba()
+    mamba.fault_of_mamba.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mamba_ssm"]:
+        del sys.modules[name]
+    assert "the installed mamba_ssm does not load" in fault
+
+
 INTERPRETED = """
 import torch, sys
 sys.path.insert(0, {tests!r})
