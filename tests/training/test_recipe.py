@@ -20,7 +20,7 @@ def test_overrides_reach_top_schedule_settings_and_nested_keys() -> None:
     assert recipe.data == "elsewhere"
     assert recipe.schedule.steps == 5
     assert recipe.settings["crop"] == 64
-    assert recipe.settings["glass"] == {"identity": 0.5}
+    assert recipe.settings["glass"]["identity"] == 0.5
 
 
 @pytest.mark.parametrize(

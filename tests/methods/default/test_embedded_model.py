@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import torch
+from PIL import Image, ImageOps
 
 from dereflect.catalog import load_method
+from dereflect.data.crops import to_tensor
 from dereflect.methods.default.method import EMBEDDED
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def test_the_embedded_weights_are_small_and_come_with_their_licence() -> None:
@@ -15,15 +21,15 @@ def test_the_embedded_model_has_at_most_twelve_million_parameters() -> None:
     assert sum(parameter.numel() for parameter in method.parameters()) <= 12_000_000
 
 
-def test_a_smooth_veil_over_a_texture_is_mostly_taken_off() -> None:
+def test_the_sample_photo_comes_nearer_to_its_scene() -> None:
     """Not a measure of quality: it fails if weights and network do not belong together."""
+    with Image.open(EXAMPLES / "sources" / "coffee.jpg") as picture:
+        scene = to_tensor(ImageOps.fit(picture.convert("RGB"), (480, 320), Image.Resampling.LANCZOS))
+    with Image.open(EXAMPLES / "cafe.jpg") as picture:
+        blended = to_tensor(picture.convert("RGB").resize((480, 320), Image.Resampling.LANCZOS))
     method, _ = load_method("default")
-    rows, columns = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
-    scene = 0.3 + 0.15 * torch.sin(rows / 2.0) * torch.cos(columns / 3.0)
-    veil = 0.35 * torch.exp(-((rows - 64) ** 2 + (columns - 64) ** 2) / (2 * 30.0**2))
-    blended = (scene + veil).expand(1, 3, 128, 128).contiguous()
     with torch.inference_mode():
-        transmission, reflection = method(blended)
+        transmission, reflection = method(blended[None])
     before = (blended - scene).abs().mean()
-    assert (transmission - scene).abs().mean() < 0.9 * before
+    assert (transmission - scene).abs().mean() < 0.85 * before
     assert reflection.mean() > 0.01
