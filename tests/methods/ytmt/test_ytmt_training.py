@@ -109,7 +109,8 @@ def test_a_stopped_run_continues_with_the_losses_of_an_unbroken_one(
     whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
     assert [record["step"] for record in parts] == list(range(1, 13))
     for one, other in zip(whole, parts, strict=True):
-        assert other == pytest.approx(one, abs=1e-6)
+        # The log holds six decimals: rounding alone can part two equal losses by one in the last.
+        assert other == pytest.approx(one, abs=2e-6)
 
 
 def test_stage_two_starts_from_stage_one_and_trains_only_itself(data: dict[str, str], tmp_path: Path):
