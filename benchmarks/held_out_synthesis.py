@@ -3,8 +3,7 @@
     python benchmarks/held_out_synthesis.py PHOTOS [--model default] [--pictures 120]
 
 PHOTOS is the folder of ordinary photos that training read; only the held-out twentieth of it is used
-(`dereflect.data.crops.held_out`). Each row switches one effect of `GlassMix` on and draws the rest as
-training does.
+(`dereflect.data.crops.held_out`). Each row sets one effect of `GlassMix` and leaves the rest at its defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from dereflect.methods.default.objective import psnr
 
 PLAIN = GlassMix(identity=0.0)
 ROWS = {
-    "as in training": PLAIN,
+    "mix of all": PLAIN,
     "clipped subtraction": replace(PLAIN, clipped=1, screen=0, linear=0),
     "screen": replace(PLAIN, clipped=0, screen=1, linear=0),
     "linear light": replace(PLAIN, clipped=0, screen=0, linear=1),
