@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dereflect.nn.convolution import conv3x3, prefers_winograd
+from dereflect.nn import convolution
+from dereflect.nn.convolution import conv3x3, convolve_to_one, prefers_winograd
 
 
 @pytest.mark.parametrize("channels", [(16, 16), (3, 20), (40, 24)])
@@ -22,3 +23,15 @@ def test_same_as_the_direct_sum(channels: tuple[int, int], size: tuple[int, int]
 def test_only_float32_on_a_cpu_uses_winograd():
     assert not prefers_winograd(torch.bfloat16, torch.device("cpu"))
     assert not prefers_winograd(torch.float32, torch.device("meta"))
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 20])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
+def test_convolution_to_one_channel(monkeypatch, at_once: int, bias: bool, narrow: torch.dtype):
+    monkeypatch.setattr(convolution, "NUMBERS_AT_ONCE", at_once)
+    x = torch.randn(2, 5, 9, 7).to(narrow)
+    weight, offset = torch.randn(1, 5, 3, 3), torch.randn(1) if bias else None
+    with torch.no_grad():
+        found = convolve_to_one(x, weight, offset)
+    torch.testing.assert_close(found, F.conv2d(x.float(), weight, offset, padding=1))

@@ -80,6 +80,27 @@ def test_order_means_gather_scan_and_scatter():
     torch.testing.assert_close(selective_scan(**given, order=order), raster)
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_step_sizes_of_low_rank_are_multiplied_out(case, grad):
+    given = inputs(case, ordered=True)
+    batch, channels, length, _ = case
+    weight, factors = torch.randn(2 * channels, 3), torch.randn(batch, 2, 3, length)
+    given["delta"] = torch.einsum("kcr,bkrl->bkcl", weight.unflatten(0, (2, -1)), factors)
+    wanted = selective_scan(**given, path="plain")
+    given["delta"] = factors
+    with torch.set_grad_enabled(grad):
+        found = selective_scan(**given, delta_weight=weight.requires_grad_(grad))
+    assert error(found, wanted) < 1e-6
+    assert found.requires_grad == grad
+
+
+def test_low_rank_step_sizes_need_an_order():
+    given = inputs(CASES[0], ordered=False)
+    with pytest.raises(InputError, match="delta_weight needs an order"):
+        selective_scan(**given, delta_weight=torch.randn(32, 3))
+
+
 def test_scan_without_softplus_skip_and_bias():
     given = inputs((1, 16, 20, 16), ordered=False)
     given["delta"] = given["delta"].abs() / 5

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NUMBERS_AT_ONCE = 1 << 23
-"""Numbers that a band may hold, intermediates included. Larger blocks go back to the system when they are
+BYTES_AT_ONCE = 1 << 25
+"""What a band may hold, intermediates included. Larger blocks go back to the system when they are
 freed, and every new one costs its pages again; much smaller bands cost more calls than they save."""
 
 LEAST_ROWS = 4
@@ -26,6 +26,9 @@ Border = tuple[int, int]
 
 Part = Tensor | Sequence[Tensor]
 
+Into = Sequence[Tensor | None]
+"""Where the results of a band belong, as far as that is known beforehand."""
+
 
 def in_bands(
     chain: Callable[..., Part | tuple[Part, ...]],
@@ -33,6 +36,7 @@ def in_bands(
     numbers: int,
     halo: int = 0,
     dtype: torch.dtype | None = None,
+    rooms: Sequence[tuple[int, torch.dtype]] = (),
 ) -> tuple[Tensor, ...]:
     """Apply a chain of layers band by band, and join the results.
 
@@ -44,36 +48,49 @@ def in_bands(
         numbers: how many numbers the chain holds at once for each pixel of one picture.
         halo: rows of neighbours that the chain needs on both sides.
         dtype: of the results, if not what the chain gives.
+        rooms: channels and dtype of each result, if the chain can write where it is told to: it is then
+            called with `into=`, an `Into` of tensors (B, C, h, W), or of None where it has to make its own.
 
     Returns:
         The chain's results for all rows; what was joined of bands is channels last in memory.
     """
     batch, (height, width) = inputs[0].shape[0], inputs[0].shape[-2:]
-    rows = max(LEAST_ROWS, NUMBERS_AT_ONCE // (batch * width * numbers))
-    if torch.is_grad_enabled() or rows >= height:
-        results = chain(*inputs, (halo, halo)) if halo else chain(*inputs)
-        results = results if isinstance(results, tuple) else (results,)
-        if not torch.is_grad_enabled():
-            results = tuple(x if isinstance(x, Tensor) else _together(x, dtype) for x in results)
-        stacked = (x if isinstance(x, Tensor) else torch.stack(list(x), dim=1) for x in results)
-        return tuple(x if dtype is None else x.to(dtype) for x in stacked)
+    row = batch * width * numbers * inputs[0].element_size()
+    rows = max(LEAST_ROWS, BYTES_AT_ONCE // row)
     joined: list[Tensor] = []
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
+    if rooms and batch == 1 and not torch.is_grad_enabled():  # a band of one picture is a single piece
+        joined = [
+            inputs[0].new_empty(1, height, width, channels, dtype=kind).permute(0, 3, 1, 2)
+            for channels, kind in rooms
+        ]
+
+    def band(top: int, bottom: int) -> tuple[Part, ...]:
         first, last = max(top - halo, 0), min(bottom + halo, height)
         bands = [x[..., first:last, :] for x in inputs]
+        places: Into = [x[..., top:bottom, :] for x in joined] if joined else [None] * len(rooms)
+        more = {"into": places} if rooms else {}
         border = (halo - (top - first), halo - (last - bottom))
-        results = chain(*bands, border) if halo else chain(*bands)
-        results = results if isinstance(results, tuple) else (results,)
+        results = chain(*bands, border, **more) if halo else chain(*bands, **more)
+        return results if isinstance(results, tuple) else (results,)
+
+    if torch.is_grad_enabled() or rows >= height:
+        parts = band(0, height)
+        if not torch.is_grad_enabled():
+            parts = tuple(x if isinstance(x, Tensor) else _together(x, dtype) for x in parts)
+        stacked = (x if isinstance(x, Tensor) else torch.stack(list(x), dim=1) for x in parts)
+        return tuple(x if dtype is None else x.to(dtype) for x in stacked)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        parts = band(top, bottom)
         if not joined:
-            joined = [_room(result, height, dtype) for result in results]
-        for whole, result in zip(joined, results, strict=True):
+            joined = [_room(part, height, dtype) for part in parts]
+        for whole, part in zip(joined, parts, strict=True):
             place = whole[..., top:bottom, :]
-            if isinstance(result, Tensor):
-                place.copy_(result)
-            else:
-                for k, part in enumerate(result):
-                    place[:, k].copy_(part)
+            if not isinstance(part, Tensor):
+                for k, one in enumerate(part):
+                    place[:, k].copy_(one)
+            elif part.data_ptr() != place.data_ptr():
+                place.copy_(part)
     return tuple(joined)
 
 

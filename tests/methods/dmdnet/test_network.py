@@ -79,7 +79,7 @@ def test_working_in_bands_of_rows_changes_nothing(small_config, monkeypatch, row
     image = torch.rand(2, 3, 32, 64, dtype=torch.float64)
     with torch.no_grad():
         whole = network(image, depth)
-        monkeypatch.setattr(bands, "NUMBERS_AT_ONCE", 1)
+        monkeypatch.setattr(bands, "BYTES_AT_ONCE", 1)
         monkeypatch.setattr(bands, "LEAST_ROWS", rows)
         parts = network(image, depth)
     torch.testing.assert_close(parts.transmission, whole.transmission, atol=1e-10, rtol=0)

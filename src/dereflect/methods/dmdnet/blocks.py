@@ -15,7 +15,7 @@ from dereflect.methods.dmdnet.dsmamba import DepthTerms, DSMamba
 from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn import fused
-from dereflect.nn.bands import Border, depthwise, in_bands
+from dereflect.nn.bands import Border, Into, depthwise, in_bands
 from dereflect.nn.mugi import ChannelNorm
 
 Bank = tuple[str, Tensor]
@@ -51,11 +51,17 @@ class EFFN(nn.Module):
         """
         table = fused.taps(self.dwconv) if fused.usable(x) else None
         chain = partial(self._band, norm=norm, table=table)
-        (out,) = in_bands(chain, (x,), 4 * self.dwconv.out_channels, halo=1)
+        rooms = [(x.shape[1], x.dtype)]
+        (out,) = in_bands(chain, (x,), 4 * self.dwconv.out_channels, halo=1, rooms=rooms)
         return out
 
     def _band(
-        self, x: Tensor, border: Border, norm: nn.Module | None, table: tuple[Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        border: Border,
+        into: Into,
+        norm: nn.Module | None,
+        table: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         widened = self.project_in(x if norm is None else norm(x))
         if table is None:
@@ -67,7 +73,8 @@ class EFFN(nn.Module):
         if norm is None:
             return out
         above, below = border
-        return out + x[:, :, 1 - above : x.shape[2] - (1 - below)]
+        own = x[:, :, 1 - above : x.shape[2] - (1 - below)]
+        return out + own if into[0] is None else torch.add(out, own, out=into[0])
 
 
 class DMBlock(nn.Module):

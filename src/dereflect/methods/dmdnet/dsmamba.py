@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.orders import OrderBook, scan_order
 from dereflect.nn import fused
-from dereflect.nn.bands import Border, Part, depthwise, in_bands
+from dereflect.nn.bands import Border, Into, Part, depthwise, in_bands
+from dereflect.nn.convolution import convolve_to_one
 from dereflect.nn.selective_scan import selective_scan
 
 DIRECTIONS = 2
@@ -111,14 +112,14 @@ class DSMamba(nn.Module):
         to_scanned, to_gate = self.in_proj.weight.chunk(2)
         table = fused.taps(self.conv2d) if fused.usable(x) else None
 
-        def before_scan(x: Tensor, border: Border) -> Tensor:
+        def before_scan(x: Tensor, border: Border, into: Into) -> Tensor:
             tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
             scanned = F.linear(tokens, to_scanned).permute(0, 3, 1, 2)
             if table is not None:
-                return fused.silu(scanned, table, border)
+                return fused.silu(scanned, table, border, into[0])
             return F.silu(depthwise(self.conv2d, scanned, border))
 
-        def after_scan(x: Tensor, y: Tensor) -> Tensor:
+        def after_scan(x: Tensor, y: Tensor, into: Into) -> Tensor:
             tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
             gate = F.linear(tokens, to_gate)
             if table is None:
@@ -128,10 +129,14 @@ class DSMamba(nn.Module):
                 gated = fused.gated_norm_(gate, y, after.weight, after.bias, after.eps)
             out = self.out_proj(gated)
             out = out.permute(0, 3, 1, 2)
-            return out if norm is None else x + out
+            if norm is None or into[0] is None:
+                return out if norm is None else x + out
+            return torch.add(x, out, out=into[0])
 
         scanned_in = torch.promote_types(x.dtype, torch.float32)
-        (features,) = in_bands(before_scan, (x,), 4 * channels, halo=1, dtype=scanned_in)
+        (features,) = in_bands(
+            before_scan, (x,), 4 * channels, halo=1, dtype=scanned_in, rooms=[(channels, scanned_in)]
+        )
         order, features = self._order(features, terms, stream, call, orders)
         if self.config.position_code:
             code = position_code(height, width, channels, features.dtype, features.device)
@@ -139,7 +144,7 @@ class DSMamba(nn.Module):
             features = features + code if torch.is_grad_enabled() else features.add_(code)
         y = self._scan(features, terms, stream, order)
         del features
-        return in_bands(after_scan, (x, y), 6 * channels)[0]
+        return in_bands(after_scan, (x, y), 6 * channels, rooms=[(channels, x.dtype)])[0]
 
     def _fuse_half(self, x: Tensor, depth: bool) -> Tensor:
         """The ordering convolution over features or depth alone (their sum is the whole), never in half."""
@@ -147,7 +152,10 @@ class DSMamba(nn.Module):
         conv = cast(nn.Conv2d, self.fuse[0])
         weight = conv.weight[:, channels:] if depth else conv.weight[:, :channels]
         with torch.autocast(x.device.type, enabled=False):
-            return F.conv2d(x.to(weight.dtype), weight, conv.bias if depth else None, padding=1)
+            bias = conv.bias if depth else None
+            if x.device.type == "cpu" and not torch.is_grad_enabled():
+                return convolve_to_one(x, weight, bias)
+            return F.conv2d(x.to(weight.dtype), weight, bias, padding=1)
 
     def _order(
         self, features: Tensor, terms: DepthTerms, stream: str, call: int, orders: OrderBook | None
@@ -185,25 +193,23 @@ class DSMamba(nn.Module):
                 fused.mix_matrices_((mixed[0], mixed[1]), top, raw, rank, *depth)
                 top += raw.shape[1]
             raw = raw.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)  # (B, 2, h, W, rank + 2N)
-            step, matrices = raw[..., :rank], raw[..., rank:]
-            weights = self.dt_projs_weight_channel
-            deltas = [F.linear(step[:, k], weights[k]).movedim(-1, 1) for k in range(DIRECTIONS)]
+            step, matrices = raw[..., :rank].movedim(-1, 2), raw[..., rank:]
             if quick:
-                return (deltas,)
+                return (step,)
             if depth:
                 of_depth, share = (part.permute(0, 2, 3, 1) for part in depth)
                 of_depth = of_depth.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)
                 matrices = torch.lerp(matrices, of_depth, torch.cat([share, share], dim=-1)[:, None])
             B, C = matrices.split(states, dim=-1)
-            return deltas, B.movedim(-1, 2), C.movedim(-1, 2)
+            return step, B.movedim(-1, 2), C.movedim(-1, 2)
 
-        numbers = 4 * u.shape[1] + 12 * states
-        delta, *rest = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, X, H, W)
+        numbers = 2 * u.shape[1] + 2 * rank + 12 * states
+        step, *rest = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, rank, H, W)
         B, C = (x[None].movedim(-1, 2) for x in mixed) if quick else rest
         A_log, D = (self.A_logs_ch_T, self.Ds_ch_T) if stream == "T" else (self.A_logs_ch_R, self.Ds_ch_R)
         y = selective_scan(
             u.flatten(2),
-            delta.flatten(3),
+            step.flatten(3),
             -torch.exp(A_log),
             B.flatten(3),
             C.flatten(3),
@@ -211,6 +217,7 @@ class DSMamba(nn.Module):
             self.dt_projs_bias_channel.flatten(),
             True,
             order,
+            delta_weight=self.dt_projs_weight_channel.flatten(0, 1),
         )
         return y.unflatten(2, u.shape[2:])
 

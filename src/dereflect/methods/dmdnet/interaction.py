@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dereflect.nn import fused
-from dereflect.nn.bands import Border, depthwise, in_bands
+from dereflect.nn.bands import Border, Into, depthwise, in_bands
 from dereflect.nn.mugi import CrossedGate, MuGIBlock
 
 gate = CrossedGate()
@@ -59,12 +59,13 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     table, again = fused.taps(mix), (norm_again.weight, norm_again.bias, norm_again.eps)
     sums = []
 
-    def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
-        u, v, rows = fused.crossed_gate(widen(norm(x)), widen(norm(y)), table, border)
+    def before_attention(x: Tensor, y: Tensor, border: Border, into: Into) -> tuple[Tensor, Tensor]:
+        u, v, rows = fused.crossed_gate(widen(norm(x)), widen(norm(y)), table, border, into)
         sums.append(rows.sum(1))
         return u, v
 
-    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1)
+    rooms = [(channels, x.dtype)] * 2
+    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1, rooms=rooms)
     means = torch.stack(sums).sum(0)[..., None, None] / pixels
     scale_u, scale_v = (attention(mean) for mean in means.chunk(2, dim=1))
     one = len(x) == 1  # the channels' scales then go into the weights
@@ -73,13 +74,13 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     def projected(x: Tensor, scale: Tensor) -> Tensor:
         return F.conv2d(x, scale, project.bias) if one else cast(Tensor, project(x * scale))
 
-    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor, into: Into) -> tuple[Tensor, Tensor]:
         x, x_normed = fused.add_norm(x, block.a_l, projected(u, for_u), again)
         y, y_normed = fused.add_norm(y, block.a_r, projected(v, for_v), again)
         u, v, _ = fused.crossed_gate(widen_again(x_normed), widen_again(y_normed))
-        x, _ = fused.add_norm(x, b_l, project_again(u))
-        y, _ = fused.add_norm(y, b_r, project_again(v))
+        x, _ = fused.add_norm(x, b_l, project_again(u), into=into[0])
+        y, _ = fused.add_norm(y, b_r, project_again(v), into=into[1])
         return x, y
 
-    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels)
+    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels, rooms=rooms)
     return x, y

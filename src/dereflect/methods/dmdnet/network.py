@@ -160,9 +160,14 @@ class DMDNet(nn.Module):
 
     def proximity_pyramid(self, proximity: Tensor) -> list[Tensor]:
         """(B, 1, H, W) inverse depth to five levels of features."""
-        first = self.convert_d(proximity)
         if proximity.device.type == "cpu":  # of a single channel the layout is unknown, and guessed wrongly
-            first = first.contiguous(memory_format=torch.channels_last)
+            conv, act = self.convert_d.children()
+            weight, bias = cast(nn.Conv2d, conv).weight, cast(nn.Conv2d, conv).bias
+            pixels = F.unfold(proximity, 3, padding=1).transpose(1, 2)
+            first = act(F.linear(pixels, weight.flatten(1), bias))
+            first = first.transpose(1, 2).unflatten(2, proximity.shape[2:])
+        else:
+            first = self.convert_d(proximity)
         levels = [first]
         for level in range(1, 5):
             levels.append(self.get_submodule(f"conv_level{level}_d")(F.avg_pool2d(levels[-1], 2)))

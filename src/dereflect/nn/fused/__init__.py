@@ -8,6 +8,7 @@ is float32 within a chain. `usable` says whether a tensor can be treated so; cal
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -70,12 +71,19 @@ def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 
 def add_norm(
-    x: Tensor, scale: Tensor, p: Tensor, norm: tuple[Tensor, Tensor, float] | None = None
+    x: Tensor,
+    scale: Tensor,
+    p: Tensor,
+    norm: tuple[Tensor, Tensor, float] | None = None,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """x + scale * p, with a scale for each channel, and its layer norm by (weight, bias, eps) if wanted."""
+    """x + scale * p, with a scale for each channel, and its layer norm by (weight, bias, eps) if wanted.
+
+    The sum goes to `into` (contiguous, channels last), if given.
+    """
     x, p = _rows(x), p.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = x.shape
-    kept, factor = _room(batch, channels, height, width), _table(scale)
+    kept, factor = _room(batch, channels, height, width) if into is None else into, _table(scale)
     weight, bias = (_table(part) for part in (norm[:2] if norm else (None, None)))
     y = _room(batch, channels, height, width) if norm else None
     _run(
@@ -133,10 +141,13 @@ def gelu_gate(x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int]) 
     return _depthwise(0, x, table, border, 1, out)
 
 
-def silu(x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int]) -> Tensor:
-    """Depthwise 3x3 convolution and SiLU, in float32; arguments as of `gelu_gate`."""
-    out = _room(x.shape[0], x.shape[1], x.shape[2] - 2 + sum(border), x.shape[3], torch.float32)
-    return _depthwise(1, x, table, border, 1, out)
+def silu(
+    x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int], into: Tensor | None = None
+) -> Tensor:
+    """Depthwise 3x3 convolution and SiLU, in float32, to `into` if given; arguments as of `gelu_gate`."""
+    if into is None:
+        into = _room(x.shape[0], x.shape[1], x.shape[2] - 2 + sum(border), x.shape[3], torch.float32)
+    return _depthwise(1, x, table, border, 1, into)
 
 
 def add_leaky_(out: Tensor, x: Tensor, table: tuple[Tensor, Tensor], dilation: int, scale: Tensor) -> Tensor:
@@ -146,10 +157,14 @@ def add_leaky_(out: Tensor, x: Tensor, table: tuple[Tensor, Tensor], dilation: i
 
 
 def crossed_gate(
-    x: Tensor, y: Tensor, table: tuple[Tensor, Tensor] | None = None, border: tuple[int, int] = (0, 0)
+    x: Tensor,
+    y: Tensor,
+    table: tuple[Tensor, Tensor] | None = None,
+    border: tuple[int, int] = (0, 0),
+    into: Sequence[Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Depthwise 3x3 convolution of two streams (if there is a table), and the first half of each times the
-    second of the other.
+    second of the other; to `into` (contiguous, channels last), if given.
 
     Returns:
         (u, v, (B, h, 2C) sums of both over the rows, meaningless without convolution).
@@ -159,7 +174,7 @@ def crossed_gate(
         x, y = (part.contiguous(memory_format=torch.channels_last) for part in (x, y))
     batch, wide, rows, width = x.shape
     height = rows if table is None else rows - 2 + sum(border)
-    u, v = (_room(batch, wide // 2, height, width) for _ in "uv")
+    u, v = (_room(batch, wide // 2, height, width) if out is None else out for out in into)
     sums = torch.empty(batch, height, wide)
     weights, bias = (0, 0) if table is None else (table[0].data_ptr(), table[1].data_ptr())
     _run(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from dereflect.nn.fused.vectors import (
+from dereflect.nn.simd.vectors import (
     add,
     fma,
     full,
@@ -113,40 +113,33 @@ def gated_norm_rows(pointer: Any) -> None:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _taps(
-    above: int, here: int, below: int, left: int, right: int, weights: int, stride: int, bias: int,
-    inner: bool, has_left: float, has_right: float, has_above: float, has_below: float,
-) -> Any:  # fmt: skip
-    """3x3 weighted sum of sixteen channels; what lies outside of the picture has weight zero."""
-    r = full(bias)
-    if inner:
-        r = fma(low(above + left), full(weights), r)
-        r = fma(low(above), full(weights + stride), r)
-        r = fma(low(above + right), full(weights + 2 * stride), r)
-        r = fma(low(here + left), full(weights + 3 * stride), r)
-        r = fma(low(here), full(weights + 4 * stride), r)
-        r = fma(low(here + right), full(weights + 5 * stride), r)
-        r = fma(low(below + left), full(weights + 6 * stride), r)
-        r = fma(low(below), full(weights + 7 * stride), r)
-        return fma(low(below + right), full(weights + 8 * stride), r)
+def _weights(weights: int, stride: int, has_above: bool, has_below: bool) -> Any:
+    """Nine taps of sixteen channels; those of a row outside of the picture are zero."""
+    zero = spread(np.float32(0))
+    a, b, c = zero, zero, zero
     if has_above:
-        r = fma(low(above), full(weights + stride), r)
-        if has_left:
-            r = fma(low(above + left), full(weights), r)
-        if has_right:
-            r = fma(low(above + right), full(weights + 2 * stride), r)
-    r = fma(low(here), full(weights + 4 * stride), r)
-    if has_left:
-        r = fma(low(here + left), full(weights + 3 * stride), r)
-    if has_right:
-        r = fma(low(here + right), full(weights + 5 * stride), r)
+        a, b, c = full(weights), full(weights + stride), full(weights + 2 * stride)
+    d, e, f = full(weights + 3 * stride), full(weights + 4 * stride), full(weights + 5 * stride)
+    g, h, i = zero, zero, zero
     if has_below:
-        r = fma(low(below), full(weights + 7 * stride), r)
-        if has_left:
-            r = fma(low(below + left), full(weights + 6 * stride), r)
-        if has_right:
-            r = fma(low(below + right), full(weights + 8 * stride), r)
-    return r
+        g, h, i = full(weights + 6 * stride), full(weights + 7 * stride), full(weights + 8 * stride)
+    return a, b, c, d, e, f, g, h, i
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _column(
+    above: int, here: int, below: int, inside: bool, w: Any, bias: Any, ending: Any, open: Any
+) -> Any:
+    """One column goes once into the sums of its three neighbours: (finished, ending, open).
+
+    `ending` is the sum of the column before, which lacks this one only, `open` that of this column.
+    """
+    if not inside:
+        return ending, open, bias
+    a, b, c = low(above), low(here), low(below)
+    finished = fma(a, w[2], fma(b, w[5], fma(c, w[8], ending)))
+    ending = fma(a, w[1], fma(b, w[4], fma(c, w[7], open)))
+    return finished, ending, fma(a, w[0], fma(b, w[3], fma(c, w[6], bias)))
 
 
 @cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
@@ -156,7 +149,7 @@ def depthwise_rows(pointer: Any) -> None:
     kind, width, wide, channels, height, dilation = t[2], t[3], t[4], t[5], t[6], t[7]
     x, x_batch, x_row, rows, skipped, weights, bias = t[8], t[9], t[10], t[11], t[12], t[13], t[14]
     out, out_batch, out_row, coefficients = t[15], t[16], t[17], t[18]
-    pixel, stride = 2 * wide, 4 * wide
+    pixel, stride, half = 2 * wide, 4 * wide, 2 * channels
     while True:
         task = next_task(np.int64(t.ctypes.data))
         if task >= t[1]:
@@ -165,35 +158,42 @@ def depthwise_rows(pointer: Any) -> None:
         place = row + skipped  # of the row in the band that was given, which carries neighbours
         has_above, has_below = place >= dilation, place + dilation < rows
         middle = x + batch * x_batch + place * x_row
+        above = -dilation * x_row if has_above else 0
+        below = dilation * x_row if has_below else 0
         into = out + batch * out_batch + row * out_row
-        for first in range(0, width, COLUMNS):
+        for part in range(0, width, COLUMNS * dilation):
+            stop = min(part + COLUMNS * dilation, width)
             for block in range(0, channels, 16):
                 c = min(block, channels - 16)
-                factor = (
-                    full(coefficients + 4 * (batch * channels + c)) if kind == 2 else spread(np.float32(0))
-                )
-                for column in range(first, min(first + COLUMNS, width)):
-                    has_left, has_right = column >= dilation, column + dilation < width
-                    inner = has_left and has_right and has_above and has_below
-                    here = middle + column * pixel + 2 * c
-                    above, below = here - dilation * x_row, here + dilation * x_row
-                    left, right = -dilation * pixel, dilation * pixel
-                    r = _taps(
-                        above, here, below, left, right, weights + 4 * c, stride, bias + 4 * c, inner,
-                        has_left, has_right, has_above, has_below,
-                    )  # fmt: skip
-                    if kind == 0:
-                        half = 2 * channels
-                        value = _taps(
-                            above + half, here + half, below + half, left, right, weights + 4 * c + 2 * half,
-                            stride, bias + 4 * c + 2 * half, inner, has_left, has_right, has_above, has_below,
-                        )  # fmt: skip
-                        put_low(into + 2 * (column * channels + c), times(gelu(r), value))
-                    elif kind == 1:
-                        put_full(into + 4 * (column * channels + c), silu(r))
-                    else:
-                        target = into + 2 * (column * channels + c)
-                        put_low(target, fma(factor, leaky(r), low(target)))
+                w = _weights(weights + 4 * c, stride, has_above, has_below)
+                b, w2, b2 = full(bias + 4 * c), w, full(bias + 4 * c)
+                factor = b
+                if kind == 0:
+                    w2 = _weights(weights + 4 * c + 2 * half, stride, has_above, has_below)
+                    b2 = full(bias + 4 * c + 2 * half)
+                if kind == 2:
+                    factor = full(coefficients + 4 * (batch * channels + c))
+                for first in range(part, min(part + dilation, stop)):
+                    ending, open, ending2, open2 = b, b, b2, b2
+                    for column in range(first - dilation, stop + dilation, dilation):
+                        here = middle + column * pixel + 2 * c
+                        inside = column >= 0 and column < width
+                        r, ending, open = _column(
+                            here + above, here, here + below, inside, w, b, ending, open
+                        )
+                        before = (column - dilation) * channels + c
+                        if kind == 0:
+                            here += half
+                            value, ending2, open2 = _column(
+                                here + above, here, here + below, inside, w2, b2, ending2, open2
+                            )
+                            if column > first and column - dilation < stop:
+                                put_low(into + 2 * before, times(gelu(r), value))
+                        elif column > first and column - dilation < stop:
+                            if kind == 1:
+                                put_full(into + 4 * before, silu(r))
+                            else:
+                                put_low(into + 2 * before, fma(factor, leaky(r), low(into + 2 * before)))
 
 
 @cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
@@ -209,46 +209,45 @@ def crossed_rows(pointer: Any) -> None:
             return
         batch, row = task // height, task % height
         place = row + skipped
-        has_above, has_below = place >= 1, place + 1 < rows
         start = batch * x_batch + place * x_row
-        if weights != 0:
-            for c in range(0, wide, 16):
-                put_full(sums + 4 * (task * wide + c), spread(np.float32(0)))
+        if weights == 0:
+            for c in range(0, width * channels, 16):  # sixteen divide the channels
+                here = start + c // channels * pixel + 2 * (c % channels)
+                target = 2 * (task * width * channels + c)
+                put_low(u + target, times(low(x + here), low(y + here + half)))
+                put_low(v + target, times(low(y + here), low(x + here + half)))
+            continue
+        has_above, has_below = place >= 1, place + 1 < rows
+        above, below = -x_row if has_above else 0, x_row if has_below else 0
+        for c in range(0, wide, 16):
+            put_full(sums + 4 * (task * wide + c), spread(np.float32(0)))
         for first in range(0, width, COLUMNS):
+            stop = min(first + COLUMNS, width)
             for c in range(0, channels, 16):
-                sum_u, sum_v = spread(np.float32(0)), spread(np.float32(0))
-                for column in range(first, min(first + COLUMNS, width)):
-                    here = start + column * pixel + 2 * c
-                    target = 2 * ((task * width + column) * channels + c)
-                    if weights == 0:
-                        put_low(u + target, times(low(x + here), low(y + here + half)))
-                        put_low(v + target, times(low(y + here), low(x + here + half)))
-                        continue
-                    has_left, has_right = column >= 1, column + 1 < width
-                    inner = has_left and has_right and has_above and has_below
-                    w, b = weights + 4 * c, bias + 4 * c
-                    for stream in range(2):
-                        one, other = (x, y) if stream == 0 else (y, x)
-                        value = _taps(
-                            one + here - x_row, one + here, one + here + x_row, -pixel, pixel, w, stride, b,
-                            inner, has_left, has_right, has_above, has_below,
+                w = _weights(weights + 4 * c, stride, has_above, has_below)
+                w2 = _weights(weights + 4 * c + 2 * half, stride, has_above, has_below)
+                b, b2 = full(bias + 4 * c), full(bias + 4 * c + 2 * half)
+                for stream in range(2):
+                    one, other, into = (x, y, u) if stream == 0 else (y, x, v)
+                    summed = spread(np.float32(0))
+                    ending, open, ending2, open2 = b, b, b2, b2
+                    for column in range(first - 1, stop + 1):
+                        here = start + column * pixel + 2 * c
+                        inside = column >= 0 and column < width
+                        value, ending, open = _column(
+                            one + here + above, one + here, one + here + below, inside, w, b, ending, open
+                        )
+                        here += half
+                        gate, ending2, open2 = _column(
+                            other + here + above, other + here, other + here + below, inside, w2, b2, ending2,
+                            open2,
                         )  # fmt: skip
-                        gate = _taps(
-                            other + half + here - x_row, other + half + here, other + half + here + x_row,
-                            -pixel, pixel, w + 2 * half, stride, b + 2 * half, inner, has_left, has_right,
-                            has_above, has_below,
-                        )  # fmt: skip
-                        product = times(value, gate)
-                        if stream == 0:
-                            put_low(u + target, product)
-                            sum_u = add(sum_u, product)
-                        else:
-                            put_low(v + target, product)
-                            sum_v = add(sum_v, product)
-                if weights != 0:
-                    into = sums + 4 * (task * wide + c)
-                    put_full(into, add(full(into), sum_u))
-                    put_full(into + 4 * channels, add(full(into + 4 * channels), sum_v))
+                        if column > first:
+                            product = times(value, gate)
+                            put_low(into + 2 * ((task * width + column - 1) * channels + c), product)
+                            summed = add(summed, product)
+                    total_at = sums + 4 * (task * wide + stream * channels + c)
+                    put_full(total_at, add(full(total_at), summed))
 
 
 @cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]

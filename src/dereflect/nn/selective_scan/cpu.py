@@ -20,16 +20,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dereflect.nn import threads
-from dereflect.nn.fused.vectors import floats_at, next_task, words_at
-from dereflect.nn.selective_scan.lanes import (
-    LANES,
+from dereflect.nn.selective_scan.steps import (
     advance,
     exp_lanes,
     prefetch,
+    projected_step_sizes,
     recompute,
     retreat,
     step_sizes,
 )
+from dereflect.nn.simd.lanes import LANES
+from dereflect.nn.simd.vectors import floats_at, next_task, words_at
 
 CHUNK = 32
 AHEAD = 6  # steps between asking for a row and using it
@@ -38,18 +39,27 @@ AHEAD = 6  # steps between asking for a row and using it
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _forward(
     first: int, last: int, sizes: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, skip: Any, bias: Any,
-    softplus: bool, order: Any, y: Any, kept: Any,
+    softplus: bool, order: Any, y: Any, kept: Any, weight: Any,
 ) -> None:  # fmt: skip
-    """Scan the tasks first..last-1: a task is a picture, a direction and a block of sixteen channels."""
-    groups, length, channels, states, shared, reverse = sizes
+    """Scan the tasks first..last-1: a task is a picture, a direction and a block of sixteen channels.
+
+    With a rank, `delta` holds that many factors of each step, which `weight` makes step sizes of.
+    """
+    groups, length, channels, states, shared, reverse, rank = sizes
     blocks, table = channels // LANES, states * LANES
     h, a, step = np.empty(table, np.float32), np.empty(table, np.float32), np.empty(LANES, np.float32)
+    w = np.empty(rank * LANES, np.float32)
+    wide = rank if rank else channels
     for task in range(first, last):
         block, group, batch = task % blocks, task // blocks % groups, task // blocks // groups
         channel = group * channels + block * LANES
         for n in range(states):
             for lane in range(LANES):
                 a[n * LANES + lane] = A[(channel + lane) * states + n]
+        for n in range(rank):
+            for lane in range(LANES):
+                w[n * LANES + lane] = weight[(channel + lane) * rank + n]
+        in_delta = 0 if rank else block * LANES
         h[:] = 0
         rows = (batch * groups + group) * length
         u_rows = batch * length if shared else rows
@@ -62,13 +72,16 @@ def _forward(
             if ahead < length:
                 place = order[batch * length + (length - 1 - ahead if backwards else ahead)]
                 prefetch(u, (u_rows + place) * channels + block * LANES)
-                prefetch(delta, (rows + place) * channels + block * LANES)
+                prefetch(delta, (rows + place) * wide + in_delta)
                 prefetch(B, (rows + place) * states)
                 prefetch(C, (rows + place) * states)
                 prefetch(y, (rows + place) * channels + block * LANES)
             place = order[batch * length + (length - 1 - t if backwards else t)]
             here = (rows + place) * channels + block * LANES
-            step_sizes(delta, here, bias, channel, softplus, step)
+            if rank:
+                projected_step_sizes(delta, (rows + place) * rank, rank, w, bias, channel, softplus, step)
+            else:
+                step_sizes(delta, here, bias, channel, softplus, step)
             advance(
                 u, (u_rows + place) * channels + block * LANES, step, a, B, C, (rows + place) * states,
                 states, skip, channel, h, y, here,
@@ -78,22 +91,22 @@ def _forward(
 @cfunc(types.void(types.CPointer(types.int64)), cache=True)  # type: ignore[untyped-decorator]
 def _forward_tasks(pointer: Any) -> None:
     """`_forward` on threads of PyTorch: see `dereflect.nn.threads.run`."""
-    t = carray(pointer, 30)
-    sizes = (t[2], t[3], t[4], t[5], t[6] != 0, t[7] != 0)
-    u, delta = carray(floats_at(t[9]), (t[19],)), carray(floats_at(t[10]), (t[20],))
+    t = carray(pointer, 32)
+    sizes = (t[2], t[3], t[4], t[5], t[6] != 0, t[7] != 0, t[8])
+    u, delta = carray(floats_at(t[10]), (t[21],)), carray(floats_at(t[11]), (t[22],))
     A, B, C = (
-        carray(floats_at(t[11]), (t[21],)),
-        carray(floats_at(t[12]), (t[22],)),
-        carray(floats_at(t[13]), (t[23],)),
+        carray(floats_at(t[12]), (t[23],)),
+        carray(floats_at(t[13]), (t[24],)),
+        carray(floats_at(t[14]), (t[25],)),
     )
-    skip, bias = carray(floats_at(t[14]), (t[24],)), carray(floats_at(t[15]), (t[25],))
-    order, y = carray(words_at(t[16]), (t[26],)), carray(floats_at(t[17]), (t[27],))
-    kept = carray(floats_at(t[18]), (t[28],))
+    skip, bias = carray(floats_at(t[15]), (t[26],)), carray(floats_at(t[16]), (t[27],))
+    order, y = carray(words_at(t[17]), (t[28],)), carray(floats_at(t[18]), (t[29],))
+    kept, weight = carray(floats_at(t[19]), (t[30],)), carray(floats_at(t[20]), (t[31],))
     while True:
         task = next_task(np.int64(t.ctypes.data))
         if task >= t[1]:
             return
-        _forward(task, task + 1, sizes, u, delta, A, B, C, skip, bias, t[8] != 0, order, y, kept)
+        _forward(task, task + 1, sizes, u, delta, A, B, C, skip, bias, t[9] != 0, order, y, kept, weight)
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -185,6 +198,25 @@ def _share(kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
         job.result()
 
 
+def _launch(
+    inputs: tuple[Tensor, ...], softplus: bool, order: Tensor, reverse: bool, keep: bool,
+    weight: Tensor | None = None,
+) -> tuple[Tensor, Tensor, tuple[Any, ...]]:  # fmt: skip
+    """Run `_forward` on all tasks: (y, checkpoints of the states if they are to be kept, sizes)."""
+    u, delta, _, B = inputs[:4]
+    batch, groups, length = delta.shape[:3]
+    channels, rank = (delta.shape[3], 0) if weight is None else (u.shape[3], delta.shape[3])
+    sizes = (groups, length, channels, B.shape[-1], u.shape[1] == 1 and groups > 1, reverse, rank)
+    tasks = batch * groups * channels // LANES
+    kept = torch.empty(tasks * -(-length // CHUNK) * B.shape[-1] * LANES if keep else 0)
+    y = torch.empty(batch, groups, length, channels)
+    factors = torch.empty(0) if weight is None else weight
+    arrays = [x.detach().reshape(-1) for x in (*inputs, order, y, kept, factors)]  # in the order of _forward
+    addresses, lengths = [x.data_ptr() for x in arrays], [x.numel() for x in arrays]
+    threads.run(_forward_tasks, tasks, [*map(int, sizes), int(softplus), *addresses, *lengths])
+    return y, kept, sizes
+
+
 class _Scan(torch.autograd.Function):
     """Channels-last scan of all groups: u (B, 1 or G, L, D), delta (B, G, L, D), B and C (B, G, L, N)."""
 
@@ -193,17 +225,9 @@ class _Scan(torch.autograd.Function):
         context: Any, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, skip: Tensor, bias: Tensor,
         softplus: bool, order: Tensor, reverse: bool,
     ) -> Tensor:  # fmt: skip
-        batch, groups, length, channels = delta.shape
-        sizes = (groups, length, channels, B.shape[-1], u.shape[1] == 1 and groups > 1, reverse)
-        tasks = batch * groups * channels // LANES
-        table = B.shape[-1] * LANES
         wanted = any(context.needs_input_grad)
-        kept = torch.empty(tasks * -(-length // CHUNK) * table if wanted else 0)
-        y = torch.empty_like(delta)
         inputs = (u, delta, A, B, C, skip, bias)
-        arrays = [x.detach().reshape(-1) for x in (*inputs, order, y, kept)]  # in the order of _forward
-        addresses, lengths = [x.data_ptr() for x in arrays], [x.numel() for x in arrays]
-        threads.run(_forward_tasks, tasks, [*map(int, sizes), int(softplus), *addresses, *lengths])
+        y, kept, sizes = _launch(inputs, softplus, order, reverse, wanted)
         if wanted:
             context.save_for_backward(*inputs, order, kept)
             context.sizes, context.softplus = sizes, softplus
@@ -220,9 +244,9 @@ class _Scan(torch.autograd.Function):
         grad_B, grad_C = (torch.empty(batch, groups, blocks, length, states) for _ in "BC")
         grad_skip, grad_bias = (torch.empty(batch, groups * channels) for _ in "Db")
         _share(
-            _backward, tasks, context.sizes, *map(_flat, (u, delta, A, B, C, skip, bias)), context.softplus,
-            _flat(order), _flat(kept), _flat(grad_y.contiguous()), _flat(grad_u), _flat(grad_delta),
-            _flat(grad_A), _flat(grad_B), _flat(grad_C), _flat(grad_skip), _flat(grad_bias),
+            _backward, tasks, context.sizes[:-1], *map(_flat, (u, delta, A, B, C, skip, bias)),
+            context.softplus, *map(_flat, (order, kept, grad_y.contiguous(), grad_u, grad_delta)),
+            *map(_flat, (grad_A, grad_B, grad_C, grad_skip, grad_bias)),
         )  # fmt: skip
         into_A = grad_A.sum(0).permute(0, 1, 3, 2).reshape(A.shape)
         into_u = grad_u.sum(1, keepdim=True) if u.shape[1] < groups else grad_u
@@ -246,8 +270,12 @@ def selective_scan_cpu(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = True,
     order: Tensor | None = None,
+    delta_weight: Tensor | None = None,
 ) -> Tensor:
-    """Fast scan of float32 CPU tensors; see `dereflect.nn.selective_scan.selective_scan`."""
+    """Fast scan of float32 CPU tensors; see `dereflect.nn.selective_scan.selective_scan`.
+
+    `delta_weight` is taken here without gradients only; step sizes then never exist as a whole.
+    """
     batch, channels, length = u.shape
     groups = B.shape[1]
     ordered = order is not None
@@ -258,17 +286,22 @@ def selective_scan_cpu(
         order = torch.arange(length).expand(batch, -1)
     # Channels last, which costs nothing for the transposed views that channels-last callers pass.
     rows = u.reshape(batch, -1, per_group, length).transpose(2, 3)
-    steps = delta.reshape(batch, groups, per_group, length).transpose(2, 3)
+    steps = delta.reshape(batch, groups, -1, length).transpose(2, 3)
     missing = -per_group % LANES
     if missing:
-        rows, steps = F.pad(rows, (0, missing)), F.pad(steps, (0, missing))
+        rows = F.pad(rows, (0, missing))
+        if delta_weight is None:
+            steps = F.pad(steps, (0, missing))
+        else:
+            delta_weight = F.pad(delta_weight.unflatten(0, (groups, -1)), (0, 0, 0, missing)).flatten(0, 1)
         A = F.pad(A.reshape(groups, per_group, -1), (0, 0, 0, missing)).flatten(0, 1)
         skip, bias = (F.pad(x.reshape(groups, per_group), (0, missing)).flatten() for x in (skip, bias))
-    y = _Scan.apply(  # type: ignore[no-untyped-call]
-        rows.contiguous(), steps.contiguous(), A.contiguous(), B.transpose(2, 3).contiguous(),
-        C.transpose(2, 3).contiguous(), skip.contiguous(), bias.contiguous(), delta_softplus,
-        order.contiguous(), ordered,
-    )  # fmt: skip
+    inputs = [x.contiguous() for x in (rows, steps, A, B.transpose(2, 3), C.transpose(2, 3), skip, bias)]
+    if delta_weight is None:
+        y = _Scan.apply(*inputs, delta_softplus, order.contiguous(), ordered)  # type: ignore[no-untyped-call]
+    else:
+        weight = delta_weight.contiguous()
+        y = _launch(tuple(inputs), delta_softplus, order.contiguous(), ordered, False, weight)[0]
     if missing:
         y = y[..., :per_group]
     if ordered:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dereflect.errors import InputError, MissingExtra
 from dereflect.nn.selective_scan.chunked import selective_scan_chunked
@@ -31,6 +32,7 @@ def selective_scan(
     delta_softplus: bool = True,
     order: Tensor | None = None,
     path: str = "auto",
+    delta_weight: Tensor | None = None,
 ) -> Tensor:
     """Selective scan of Mamba: h <- exp(delta' A) h + delta' B u, y = C h + D u, with delta' = softplus(delta
     + bias).
@@ -51,6 +53,9 @@ def selective_scan(
         delta_softplus: whether delta + bias goes through softplus.
         order: (batch, L) integer permutation of 0..L-1, or None.
         path: which implementation; "auto" takes the fastest that fits device and dtype and says so once.
+        delta_weight: (2 * channels, rank) or None; if given (with `order` only), `delta` is (batch, 2, rank,
+            L) and the step sizes are delta_weight @ delta in each direction: they are the largest tensor of a
+            scan, which the CPU path without gradients then never makes.
 
     Returns:
         (batch, channels, L), in the dtype of `u`. All inputs but `order` are differentiable.
@@ -58,7 +63,7 @@ def selective_scan(
     Raises:
         InputError: shapes that do not belong together, or a path that this machine does not have.
     """
-    _check(u, delta, A, B, C, D, delta_bias, order, path)
+    _check(u, delta, A, B, C, D, delta_bias, order, path, delta_weight)
     dtype = u.dtype
     if dtype in (torch.float16, torch.bfloat16):  # the recurrence accumulates over thousands of steps
         u = u.float()
@@ -66,7 +71,14 @@ def selective_scan(
     D, delta_bias = (None if x is None else x.to(u.dtype) for x in (D, delta_bias))
     if path == "auto":
         path = chosen_path(u.device.type, u.dtype)
-    return implementation(path)(u, delta, A, B, C, D, delta_bias, delta_softplus, order).to(dtype)
+    given = (A, B, C, D, delta_bias, delta_softplus, order)
+    if delta_weight is not None:
+        delta_weight = delta_weight.to(u.dtype)
+        if path == "cpu" and not torch.is_grad_enabled():
+            return implementation(path)(u, delta, *given, delta_weight=delta_weight).to(dtype)
+        pairs = zip(delta.transpose(2, 3).unbind(1), delta_weight.chunk(2), strict=True)
+        delta = torch.stack([F.linear(x, w).transpose(1, 2) for x, w in pairs], dim=1).to(u.dtype)
+    return implementation(path)(u, delta, *given).to(dtype)
 
 
 @lru_cache(maxsize=16)
@@ -136,14 +148,19 @@ def _check(
     bias: Tensor | None,
     order: Tensor | None,
     path: str,
+    delta_weight: Tensor | None,
 ) -> None:
     if path not in PATHS:
         raise InputError(f"selective scan path '{path}' is unknown; one of {', '.join(PATHS)}")
     batch, channels, length = u.shape
     total = 2 * channels if order is not None else channels
     groups = B.shape[1] if B.dim() == 4 else 0
+    if delta_weight is not None and order is None:
+        raise InputError("selective scan: delta_weight needs an order; multiply delta by it instead")
+    rank = channels if delta_weight is None else delta_weight.shape[-1]
     wanted = {
-        "delta": (delta, (batch, 2, channels, length) if order is not None else (batch, channels, length)),
+        "delta": (delta, (batch, 2, rank, length) if order is not None else (batch, channels, length)),
+        "delta_weight": (delta_weight, (total, rank)),
         "A": (A, (total, A.shape[-1])),
         "B": (B, (batch, 2 if order is not None else groups, A.shape[-1], length)),
         "C": (C, (batch, 2 if order is not None else groups, A.shape[-1], length)),

@@ -1,9 +1,7 @@
-"""Sixteen channels at once: vector code for the inner step of the CPU scan, as Numba intrinsics.
+"""The inner step of the CPU scan for sixteen channels at once, forward and backward, as Numba intrinsics.
 
-Numba alone does not keep sixteen float32 lanes in registers across the state loop, so the step is written as
-LLVM vector instructions. LLVM maps them to AVX-512, AVX2, SSE or NEON, whatever the machine has. Arrays are
-one-dimensional and contiguous; offsets count elements. Importing this module imports Numba (the extra
-``fast``).
+Arrays are one-dimensional and contiguous; offsets count elements. Importing this module imports Numba (the
+extra ``fast``).
 """
 
 from __future__ import annotations
@@ -15,112 +13,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
-_VECTOR, _INT_VECTOR = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+from dereflect.nn.simd.lanes import LANES, Lanes
 
-_ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-
-
-class Lanes:
-    """Vector arithmetic on top of an LLVM builder; values are 16 float32 each."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def constant(self, value: float) -> Any:
-        """The same number in all lanes."""
-        return ir.Constant(_VECTOR, [value] * LANES)
-
-    def spread(self, scalar: Any) -> Any:
-        """A scalar in all lanes."""
-        first = self.builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.Constant(_INT, 0))
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(_INT_VECTOR, [0] * LANES))
-
-    def load(self, pointer: Any) -> Any:
-        """Sixteen consecutive numbers."""
-        return self.builder.load(self.builder.bitcast(pointer, _VECTOR.as_pointer()), align=4)
-
-    def store(self, value: Any, pointer: Any) -> None:
-        """Write sixteen consecutive numbers."""
-        self.builder.store(value, self.builder.bitcast(pointer, _VECTOR.as_pointer()), align=4)
-
-    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c, fused where the machine can."""
-        signature = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = f"llvm.fmuladd.v{LANES}f32"
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, signature, name), [a, b, c]
-        )
-
-    def add(self, a: Any, b: Any) -> Any:
-        """a + b."""
-        return self.builder.fadd(a, b)
-
-    def multiply(self, a: Any, b: Any) -> Any:
-        """a * b."""
-        return self.builder.fmul(a, b)
-
-    def sum(self, a: Any) -> Any:
-        """The sum of all lanes, a scalar."""
-        signature = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
-        name = f"llvm.vector.reduce.fadd.v{LANES}f32"
-        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
-        return self.builder.call(function, [ir.Constant(_FLOAT, -0.0), a], fastmath=("reassoc",))
-
-    def clamped(self, a: Any, low: float, high: float) -> Any:
-        """a kept within two bounds."""
-        below = self.builder.fcmp_ordered("<", a, self.constant(low))
-        a = self.builder.select(below, self.constant(low), a)
-        above = self.builder.fcmp_ordered(">", a, self.constant(high))
-        return self.builder.select(above, self.constant(high), a)
-
-    def exp(self, x: Any) -> Any:
-        """Exponential, to 2e-7 relative; arguments are kept within [-87, 88].
-
-        x = n ln 2 + r with |r| at most ln 2 / 2; a polynomial of r, and n added to its exponent bits.
-        """
-        x = self.clamped(x, -87.0, 88.0)
-        rounded = self.multiply_add(x, self.constant(1.44269504088896341), self.constant(_ROUNDING))
-        n = self.builder.fsub(rounded, self.constant(_ROUNDING))
-        r = self.multiply_add(n, self.constant(-0.693359375), x)  # few bits: exact without fusing, too
-        r = self.multiply_add(n, self.constant(2.12194440e-4), r)
-        p = self.constant(_EXP[0])
-        for coefficient in _EXP[1:]:
-            p = self.multiply_add(p, r, self.constant(coefficient))
-        p = self.add(self.multiply_add(p, self.multiply(r, r), r), self.constant(1.0))
-        exponent = self.builder.shl(
-            self.builder.bitcast(rounded, _INT_VECTOR), ir.Constant(_INT_VECTOR, [23] * LANES)
-        )
-        bits = self.builder.add(self.builder.bitcast(p, _INT_VECTOR), exponent)
-        return self.builder.bitcast(bits, _VECTOR)
-
-    def exp_of_minus_abs(self, x: Any) -> tuple[Any, Any]:
-        """(exp(-|x|), whether x is below zero)."""
-        negative = self.builder.fcmp_ordered("<", x, self.constant(0.0))
-        return self.exp(self.builder.select(negative, x, self.builder.fneg(x))), negative
-
-    def softplus(self, x: Any) -> Any:
-        """log(1 + exp(x)) = max(x, 0) + 2 artanh(e / (2 + e)), e = exp(-|x|): no cancellation at small
-        results.
-        """
-        e, negative = self.exp_of_minus_abs(x)
-        q = self.builder.fdiv(e, self.add(e, self.constant(2.0)))  # at most 1/3
-        square = self.multiply(q, q)
-        series = self.constant(1 / 13)
-        for odd in (11, 9, 7, 5, 3, 1):
-            series = self.multiply_add(series, square, self.constant(1 / odd))
-        logarithm = self.multiply(self.add(q, q), series)
-        return self.add(self.builder.select(negative, self.constant(0.0), x), logarithm)
-
-    def sigmoid(self, x: Any) -> Any:
-        """1 / (1 + exp(-x)), the derivative of softplus."""
-        e, negative = self.exp_of_minus_abs(x)
-        return self.builder.fdiv(
-            self.builder.select(negative, e, self.constant(1.0)), self.add(e, self.constant(1.0))
-        )
+_INT, _WORD = ir.IntType(32), ir.IntType(64)
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
@@ -169,6 +64,21 @@ def exp_lanes(typing: Any, source: Any, target: Any, offset: Any) -> Any:
     return types.void(source, target, types.intp), generate
 
 
+def _step_size(builder: Any, lanes: Lanes, x: Any, softplus: Any) -> Any:
+    """softplus(x) where the flag says so, else x."""
+    before, soft = builder.block, builder.append_basic_block("soft")
+    after = builder.append_basic_block("after")
+    builder.cbranch(softplus, soft, after)
+    builder.position_at_end(soft)
+    result = lanes.softplus(x)
+    builder.branch(after)
+    builder.position_at_end(after)
+    chosen = builder.phi(x.type)
+    chosen.add_incoming(result, soft)
+    chosen.add_incoming(x, before)
+    return chosen
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def step_sizes(
     typing: Any, delta: Any, place: Any, bias: Any, channel: Any, softplus: Any, target: Any
@@ -179,22 +89,35 @@ def step_sizes(
         delta, place, bias, channel, softplus, target = _pointers(context, builder, signature, arguments)
         lanes = Lanes(builder)
         x = lanes.add(lanes.load(_at(builder, delta, place)), lanes.load(_at(builder, bias, channel)))
-        plain, soft = builder.append_basic_block("plain"), builder.append_basic_block("soft")
-        after = builder.append_basic_block("after")
-        builder.cbranch(softplus, soft, plain)
-        builder.position_at_end(soft)
-        result = lanes.softplus(x)
-        builder.branch(after)
-        builder.position_at_end(plain)
-        builder.branch(after)
-        builder.position_at_end(after)
-        chosen = builder.phi(_VECTOR)
-        chosen.add_incoming(result, soft)
-        chosen.add_incoming(x, plain)
-        lanes.store(chosen, target)
+        lanes.store(_step_size(builder, lanes, x, softplus), target)
         return context.get_dummy_value()
 
     return types.void(delta, types.intp, bias, types.intp, types.boolean, target), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def projected_step_sizes(
+    typing: Any, factors: Any, place: Any, rank: Any, weight: Any, bias: Any, channel: Any, softplus: Any,
+    target: Any,
+) -> Any:  # fmt: skip
+    """`step_sizes` of delta = weight @ factors, `rank` factors read at `place`; `weight` is (rank, 16)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        factors, place, rank, weight, bias, channel, softplus, target = _pointers(
+            context, builder, signature, arguments
+        )
+        lanes = Lanes(builder)
+        x = cgutils.alloca_once_value(builder, lanes.load(_at(builder, bias, channel)))
+        width = ir.Constant(_WORD, LANES)
+        with cgutils.for_range(builder, rank) as loop:
+            factor = lanes.spread(builder.load(_at(builder, factors, builder.add(place, loop.index))))
+            row = lanes.load(_at(builder, weight, builder.mul(loop.index, width)))
+            builder.store(lanes.multiply_add(factor, row, builder.load(x)), x)
+        lanes.store(_step_size(builder, lanes, builder.load(x), softplus), target)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(factors, i, i, weight, bias, i, types.boolean, target), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -228,7 +151,7 @@ def advance(
         size = lanes.load(step)
         drive = lanes.multiply(size, x)
         total = cgutils.alloca_once_value(builder, lanes.multiply(lanes.load(_at(builder, skip, channel)), x))
-        width = ir.Constant(ir.IntType(64), LANES)
+        width = ir.Constant(_WORD, LANES)
         with cgutils.for_range(builder, states) as loop:
             row = builder.mul(loop.index, width)
             place = builder.add(bc_at, loop.index)
@@ -271,7 +194,7 @@ def recompute(
         lanes = Lanes(builder)
         size = lanes.load(step)
         drive = lanes.multiply(size, lanes.load(_at(builder, u, u_at)))
-        width = ir.Constant(ir.IntType(64), LANES)
+        width = ir.Constant(_WORD, LANES)
         with cgutils.for_range(builder, states) as loop:
             row = builder.mul(loop.index, width)
             here = builder.add(row_at, row)
@@ -339,7 +262,7 @@ def retreat(
         drive = lanes.multiply(size, x)
         zero = lanes.constant(0.0)
         to_drive, to_size = cgutils.alloca_once_value(builder, zero), cgutils.alloca_once_value(builder, zero)
-        width = ir.Constant(ir.IntType(64), LANES)
+        width = ir.Constant(_WORD, LANES)
         table = builder.mul(states, width)
         with cgutils.for_range(builder, states) as loop:
             row = builder.mul(loop.index, width)
