@@ -87,7 +87,8 @@ def weights(folder: Path, part: str) -> torch.Tensor:
 def test_training_changes_its_part_alone_and_gives_a_model_that_separates(
     part, data, model, latents, tmp_path
 ):
-    trained = prepare(recipe(part, data, model, tmp_path)).run()
+    trainer = prepare(recipe(part, data, model, tmp_path))
+    trained = trainer.run()
     for name in ("unet", "vae", "synthesis", "fusion", "prompts"):
         same = torch.equal(weights(trained, name), weights(model, name))
         assert same == (name != OWN[part]), name
@@ -95,6 +96,7 @@ def test_training_changes_its_part_alone_and_gives_a_model_that_separates(
     transmission, _ = method(torch.rand(1, 3, 30, 40), generator=torch.Generator().manual_seed(0))
     assert transmission.isfinite().all()
     assert Image.open(trained / "validation.png").size == (5 * 64, 64)
+    assert [row.shape for row in trainer.objective.pictures().values()] == [(3, 64, 5 * 64)]
     log = (tmp_path / "log.jsonl").read_text()
     assert "valid_transmission_psnr" in log
     assert "valid_reflection_gain" in log

@@ -117,6 +117,10 @@ class PartObjective(Objective):
         finally:
             network.train(training)
 
+    def pictures(self) -> dict[str, Tensor]:
+        """What `validate` last separated, for TensorBoard: photo, layers found, true layers side by side."""
+        return {f"crop_{index}": row for index, row in enumerate(self.validation.rows)}
+
     def validation_samples(self) -> LayerCrops | None:
         """Held-out crops, drawn the same way; None where nothing is to be validated."""
         raise NotImplementedError

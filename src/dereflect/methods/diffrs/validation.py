@@ -32,11 +32,11 @@ class Validation:
         self.attention = True
         self.optimisation = False
         self.weight = 0.0
-        self._rows: list[Tensor] = []
+        self.rows: list[Tensor] = []
 
     def run(self, pipeline: Any, samples: Samples | None) -> dict[str, float]:
         """Mean PSNR in dB of both layers, and what each gains over the untouched input."""
-        self._rows = []
+        self.rows = []
         if samples is None:
             return {}
         totals = {"transmission": 0.0, "reflection": 0.0}
@@ -62,7 +62,7 @@ class Validation:
                 totals[name] += reached / self.settings.pictures
                 gains[name] += (reached - psnr(sample["blended"], sample[name])) / self.settings.pictures
             found = [output.transmission[0].cpu(), output.reflection[0].cpu()]
-            self._rows.append(
+            self.rows.append(
                 torch.cat([sample["blended"], *found, sample["transmission"], sample["reflection"]], dim=2)
             )
         return {f"{name}_psnr": value for name, value in totals.items()} | {
@@ -71,8 +71,8 @@ class Validation:
 
     def write(self, folder: Path) -> None:
         """Write what was last separated as ``validation.png``: photo, both layers found, both layers true."""
-        if self._rows:
-            rows = torch.cat(self._rows, dim=1).clamp(0, 1).mul(255).round().byte()
+        if self.rows:
+            rows = torch.cat(self.rows, dim=1).clamp(0, 1).mul(255).round().byte()
             Image.fromarray(rows.permute(1, 2, 0).numpy()).save(folder / "validation.png")
 
 
