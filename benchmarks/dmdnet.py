@@ -4,7 +4,8 @@
 
 Each measurement runs in a process of its own, with the same random weights, depth network included. Wall time
 is the smallest of the repeats; processor time is shown beside it, since it is what other work on the machine
-does not distort. The scans are timed inside. Differences are with the plain path's orders forced.
+does not distort. The scans are timed inside. Differences are with the plain path's orders forced, in float32
+once more with its choices of memory slots, since a rounding can tip either.
 """
 
 import argparse
@@ -50,6 +51,29 @@ def stopwatch(module, name, part, spent):
     setattr(module, name, kept)
 
 
+@contextlib.contextmanager
+def slots_of_memory(memory, recorded, forced=None):
+    """Record which two slots each pixel chooses, in a list; or force those of a (pixels, 2) tensor."""
+    import torch
+
+    kept, place = memory.two_largest, 0
+
+    def two_largest(scores):
+        nonlocal place
+        if forced is None:
+            largest, slots = kept(scores)
+            recorded.append(slots.reshape(-1, 2).to(torch.int16))
+            return largest, slots
+        count = scores[..., 0].numel()
+        slots = forced[place : place + count].view(*scores.shape[:-1], 2).long()
+        place += count
+        return scores.gather(-1, slots), slots
+
+    memory.two_largest = two_largest
+    yield
+    memory.two_largest = kept
+
+
 def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
     import torch
 
@@ -76,7 +100,8 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
     plain.fast_scan = selective_scan
     best = None
     book = OrderBook() if variant == "plain" else None
-    for turn in range(repeats + 1):  # the first warms up, and notes the orders
+    slots = []
+    for turn in range(repeats + 1):  # the first warms up, and notes the orders and slots
         spent = dict.fromkeys(PARTS, 0.0)
         watches = [
             (type(method.depth), "features", "depth"),
@@ -90,12 +115,15 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
         with contextlib.ExitStack() as stack:
             for module, name, part in watches:
                 stack.enter_context(stopwatch(module, name, part, spent))
+            if turn == 0 and book is not None:
+                stack.enter_context(slots_of_memory(memory, slots))
             start, processor = time.perf_counter(), time.process_time()
             layers = run(book if turn == 0 else None)
             wall, processor = time.perf_counter() - start, time.process_time() - processor
         spent["rest"] = wall - sum(spent.values())
         if turn == 0 and book is not None:
-            torch.save({"used": book.used, "layers": layers}, folder / f"reference-{size}.pt")
+            reference = {"used": book.used, "layers": layers, "slots": torch.cat(slots)}
+            torch.save(reference, folder / f"reference-{size}.pt")
         if best is None or wall < best["wall"]:
             best = {"wall": wall, "processor": processor, "parts": spent}
     assert isinstance(method.network, DMDNet)
@@ -108,6 +136,13 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
         differences = [(one - other).abs() for one, other in zip(layers, kept["layers"], strict=True)]
         best["largest_difference"] = max(d.max().item() for d in differences)
         best["mean_difference"] = max(d.mean().item() for d in differences)
+        if variant == "ours":
+            with slots_of_memory(memory, slots, kept["slots"]):
+                layers = run(OrderBook(pairs))
+            differences = [
+                (one - other).abs().max() for one, other in zip(layers, kept["layers"], strict=True)
+            ]
+            best["with_slots"] = max(differences).item()
     best["threads"] = torch.get_num_threads()
     return best
 
@@ -156,6 +191,8 @@ def report(variant: str, size: int, found: dict) -> None:
     if "largest_difference" in one:
         largest, mean = one["largest_difference"], one["mean_difference"]
         line += f"; with forced orders the largest difference is {largest:.1e}, the mean {mean:.1e}"
+        if "with_slots" in one:
+            line += f", with forced slots the largest is {one['with_slots']:.1e}"
     print(line, flush=True)
 
 

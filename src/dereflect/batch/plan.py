@@ -12,8 +12,6 @@ from dereflect.batch.places import Entry, Place
 from dereflect.errors import InputError
 from dereflect.images import PICTURE_SUFFIXES
 
-OWN_FOLDER = "_dereflect"
-
 
 class Photo(NamedTuple):
     """One photo to do."""

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.nn import fused
 from dereflect.nn.bands import Border, Into, depthwise, in_bands
-from dereflect.nn.mugi import CrossedGate, MuGIBlock
+from dereflect.nn.mugi import ChannelNorm, CrossedGate, MuGIBlock
 
 gate = CrossedGate()
+
+
+class Layers(NamedTuple):
+    """The layers of a block by what they do; in the published weights they have numbers only."""
+
+    norm: nn.Module
+    widen: nn.Conv2d
+    mix: nn.Conv2d
+    attention: nn.Conv2d
+    project: nn.Conv2d
+    norm_again: ChannelNorm
+    widen_again: nn.Conv2d
+    project_again: nn.Conv2d
+    scales: tuple[Tensor, Tensor]
+    """of the second stage's residuals"""
+
+    @classmethod
+    def of(cls, block: MuGIBlock) -> Layers:
+        """Take a block apart."""
+        stages: Any = block
+        first, second = stages.block1, stages.block2
+        scales = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
+        norm, widen, mix = first[0].seq
+        attention, project = first[2].seq[0].ca[1], first[3].seq[0]
+        norm_again, widen_again = second[0].seq
+        project_again = second[2].seq[0]
+        return cls(norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales)
 
 
 def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,15 +48,10 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     The first pass stops before the channel attention, which needs the means of the whole picture; all that
     follows it acts on single pixels, so the second pass does the rest of both stages.
     """
-    stages: Any = block  # its layers are named by number only, as in the published weights
-    norm, widen, mix = stages.block1[0].seq
-    attention, project = stages.block1[2].seq[0].ca[1], stages.block1[3].seq[0]
-    norm_again, widen_again = stages.block2[0].seq
-    project_again = stages.block2[2].seq[0]
-    b_l, b_r = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
-    channels = x.shape[1]
     if fused.usable(x, y):
         return _interact_fused(block, x, y)
+    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = Layers.of(block)
+    channels = x.shape[1]
 
     def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
         return gate(*(depthwise(mix, widen(norm(stream)), border) for stream in (x, y)))
@@ -41,7 +63,7 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.addcmul(x, block.a_l, project(u * scale_u))
         y = torch.addcmul(y, block.a_r, project(v * scale_v))
         u, v = gate(widen_again(norm_again(x)), widen_again(norm_again(y)))
-        return torch.addcmul(x, b_l, project_again(u)), torch.addcmul(y, b_r, project_again(v))
+        return torch.addcmul(x, scales[0], project_again(u)), torch.addcmul(y, scales[1], project_again(v))
 
     x, y = in_bands(after_attention, (x, y, u, v), 14 * channels)
     return x, y
@@ -49,12 +71,7 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The same, with everything between two products in one pass."""
-    stages: Any = block
-    norm, widen, mix = stages.block1[0].seq
-    attention, project = stages.block1[2].seq[0].ca[1], stages.block1[3].seq[0]
-    norm_again, widen_again = stages.block2[0].seq
-    project_again = stages.block2[2].seq[0]
-    b_l, b_r = (block.b, block.b) if block.shared_b else (block.b_l, block.b_r)
+    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = Layers.of(block)
     channels, pixels = x.shape[1], x.shape[2] * x.shape[3]
     table, again = fused.taps(mix), (norm_again.weight, norm_again.bias, norm_again.eps)
     sums = []
@@ -78,8 +95,8 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
         x, x_normed = fused.add_norm(x, block.a_l, projected(u, for_u), again)
         y, y_normed = fused.add_norm(y, block.a_r, projected(v, for_v), again)
         u, v, _ = fused.crossed_gate(widen_again(x_normed), widen_again(y_normed))
-        x, _ = fused.add_norm(x, b_l, project_again(u), into=into[0])
-        y, _ = fused.add_norm(y, b_r, project_again(v), into=into[1])
+        x, _ = fused.add_norm(x, scales[0], project_again(u), into=into[0])
+        y, _ = fused.add_norm(y, scales[1], project_again(v), into=into[1])
         return x, y
 
     x, y = in_bands(after_attention, (x, y, u, v), 14 * channels, rooms=rooms)

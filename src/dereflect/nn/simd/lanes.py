@@ -76,7 +76,7 @@ class Lanes:
         return self.builder.select(above, self.constant(high), a)
 
     def exp(self, x: Any) -> Any:
-        """Exponential, to 4e-7 relative; arguments are kept within [-87, 88].
+        """Exponential, to 2e-7 relative; arguments are kept within [-87, 88].
 
         x = n ln 2 + r with |r| at most ln 2 / 2; a polynomial of r, and n added to its exponent bits.
         """
