@@ -57,7 +57,7 @@ CARDS = {
             weights="embedded",
             megabytes=21.2,
             speed="0.25 s for 1 megapixel, 0.74 s for 12, on 2 CPU threads of an EPYC in bfloat16",
-            quality="T +3.2 dB PSNR over the photo on 9 held-out real pairs, +5.0 on CEILNet's 100",
+            quality="T +3.4 dB PSNR over the photo on 9 held-out real pairs, +5.6 on CEILNet's 100",
             title="Everyday",
             plain="Some seconds on any computer. Best on soft reflections; "
             "hard and bright ones stay in part.",
