@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Kernel = Callable[[Tensor, Tensor, Tensor | None, int, int], Tensor]
 
@@ -15,6 +15,8 @@ MIN_CHANNELS = 16
 """Below this many channels on either side the fast algorithm's transforms cost more than they save."""
 NUMBERS_AT_ONCE = 1 << 20
 """How much of a picture `convolve_to_one` widens at once: 4 MB of float32, less than a processor's cache."""
+MANY_CHANNELS = 256
+"""From so many on both sides on, products are faster than 1x1 convolutions."""
 MIN_PIXELS = 24 * 24
 """Below this many pixels the transform of the weights costs more than it saves."""
 
@@ -63,6 +65,16 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if len(x) == 1:
         return kernel(x, weight, bias, 1, 1)
     return torch.cat([kernel(one, weight, bias, 1, 1) for one in torch.split(x, 1)])
+
+
+def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of (B, C, H, W), as the product that it is: on many channels that is faster, where
+    `x` lies channels-last.
+    """
+    weight = conv.weight
+    if min(weight.shape[:2]) < MANY_CHANNELS or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.conv2d(x, weight, conv.bias)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
 def convolve_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -16,6 +16,7 @@ from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn import fused
 from dereflect.nn.bands import Border, Into, depthwise, in_bands
+from dereflect.nn.convolution import pointwise
 from dereflect.nn.mugi import ChannelNorm
 
 Bank = tuple[str, Tensor]
@@ -63,13 +64,13 @@ class EFFN(nn.Module):
         norm: nn.Module | None,
         table: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        widened = self.project_in(x if norm is None else norm(x))
+        widened = pointwise(self.project_in, x if norm is None else norm(x))
         if table is None:
             gate, value = depthwise(self.dwconv, widened, border).chunk(2, dim=1)
             gated = F.gelu(gate).mul_(value) if not torch.is_grad_enabled() else F.gelu(gate) * value
         else:
             gated = fused.gelu_gate(widened, table, border)
-        out = self.project_out(gated)
+        out = pointwise(self.project_out, gated)
         if norm is None:
             return out
         above, below = border

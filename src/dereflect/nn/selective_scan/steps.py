@@ -107,13 +107,25 @@ def projected_step_sizes(
             context, builder, signature, arguments
         )
         lanes = Lanes(builder)
-        x = cgutils.alloca_once_value(builder, lanes.load(_at(builder, bias, channel)))
-        width = ir.Constant(_WORD, LANES)
-        with cgutils.for_range(builder, rank) as loop:
-            factor = lanes.spread(builder.load(_at(builder, factors, builder.add(place, loop.index))))
-            row = lanes.load(_at(builder, weight, builder.mul(loop.index, width)))
-            builder.store(lanes.multiply_add(factor, row, builder.load(x)), x)
-        lanes.store(_step_size(builder, lanes, builder.load(x), softplus), target)
+        sums = [cgutils.alloca_once_value(builder, lanes.load(_at(builder, bias, channel)))]
+        sums += [cgutils.alloca_once_value(builder, lanes.constant(0.0)) for _ in range(2)]
+        width, several = ir.Constant(_WORD, LANES), ir.Constant(_WORD, len(sums))
+
+        def take(r: Any, into: Any) -> None:
+            factor = lanes.spread(builder.load(_at(builder, factors, builder.add(place, r))))
+            row = lanes.load(_at(builder, weight, builder.mul(r, width)))
+            builder.store(lanes.multiply_add(factor, row, builder.load(into)), into)
+
+        whole = builder.udiv(rank, several)  # three sums at a time, so that none waits for the one before
+        with cgutils.for_range(builder, whole) as loop:
+            for k, into in enumerate(sums):
+                take(builder.add(builder.mul(loop.index, several), ir.Constant(_WORD, k)), into)
+        start = builder.mul(whole, several)
+        with cgutils.for_range(builder, builder.sub(rank, start)) as loop:
+            take(builder.add(start, loop.index), sums[0])
+        one, two, three = (builder.load(part) for part in sums)
+        x = lanes.add(lanes.add(one, two), three)
+        lanes.store(_step_size(builder, lanes, x, softplus), target)
         return context.get_dummy_value()
 
     i = types.intp
