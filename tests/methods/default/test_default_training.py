@@ -13,6 +13,7 @@ from dereflect.cli import app
 from dereflect.data.crops import held_out
 from dereflect.errors import InputError, RecipeError
 from dereflect.methods.default.objective import DefaultObjective, GlassCrops, Settings
+from dereflect.training.objective import Moment
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "default.yaml"
 TINY = (
@@ -118,3 +119,27 @@ def test_crops_grow_from_the_named_sample_on(data: Path) -> None:
     samples = GlassCrops(Settings(crop=32, grow={4: 64}, crops_per_epoch=3), data)
     sides = [samples.draw(*divmod(number, 3))["blended"].shape[-1] for number in range(6)]
     assert sides == [32, 32, 32, 32, 64, 64]
+
+
+def test_the_logarithm_weighs_each_crops_psnr_and_not_estimated_reflections(data: Path) -> None:
+    batch = {name: torch.rand(2, 3, 32, 32) for name in ("blended", "transmission", "reflection")}
+    batch["weight"] = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
+
+    def loss(logarithm: float) -> float:
+        settings = {"network": {"features": False}, "reflection": 0.5, "logarithm": logarithm}
+        objective = DefaultObjective(settings, {"data": data})
+        objective.networks["separator"] = Halves()
+        return float(next(objective.turns(batch, Moment(0, 0, 1))).loss)
+
+    def log_error(layer: str) -> torch.Tensor:
+        return ((batch["blended"] / 2 - batch[layer]).square().mean((1, 2, 3)) + 1e-4).log()
+
+    wanted = log_error("transmission").mean() + 0.5 * log_error("reflection")[0] / 2
+    assert loss(0.1) - loss(0.0) == pytest.approx(0.1 * wanted.item(), rel=1e-4)
+
+
+class Halves(torch.nn.Module):
+    """Gives each layer half of the light."""
+
+    def forward(self, blended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return blended / 2, blended / 2

@@ -168,8 +168,9 @@ def _restrengthen(blended: Tensor, transmission: Tensor, strength: float) -> Ten
 class DefaultObjective(Objective):
     """Losses of the default model on both layers.
 
-    Pixel terms (L1 and squared), gradient L1, and, if `perceptual` > 0, L1 between the encoder's features
-    of the transmissions (the trained encoder itself serves as the judge).
+    Pixel terms (L1 and squared), gradient L1, if `logarithm` > 0 the logarithm of each crop's squared error,
+    and, if `perceptual` > 0, L1 between the encoder's features of the transmissions (the trained encoder
+    itself serves as the judge).
     """
 
     averaged = "separator"
