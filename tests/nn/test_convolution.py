@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from dereflect.nn import convolution
-from dereflect.nn.convolution import conv3x3, convolve_to_one, prefers_winograd
+from dereflect.nn.convolution import conv3x3, convolve_to_one, pointwise, prefers_winograd
 
 
 @pytest.mark.parametrize("channels", [(16, 16), (3, 20), (40, 24)])
@@ -35,3 +35,11 @@ def test_convolution_to_one_channel(monkeypatch, at_once: int, bias: bool, narro
     with torch.no_grad():
         found = convolve_to_one(x, weight, offset)
     torch.testing.assert_close(found, F.conv2d(x.float(), weight, offset, padding=1))
+
+
+@pytest.mark.parametrize("channels", [(300, 260), (8, 300)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_pointwise_is_the_1x1_convolution(channels: tuple[int, int], layout: torch.memory_format):
+    conv = torch.nn.Conv2d(*channels, 1).requires_grad_(False)
+    x = torch.randn(2, channels[0], 5, 7).contiguous(memory_format=layout)
+    torch.testing.assert_close(pointwise(conv, x), conv(x), atol=1e-5, rtol=1e-5)

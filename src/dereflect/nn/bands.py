@@ -57,9 +57,9 @@ def in_bands(
     batch, (height, width) = inputs[0].shape[0], inputs[0].shape[-2:]
     row = batch * width * numbers * inputs[0].element_size()
     rows = max(LEAST_ROWS, BYTES_AT_ONCE // row)
-    joined: list[Tensor] = []
+    made: list[Tensor] = []
     if rooms and batch == 1 and not torch.is_grad_enabled():  # a band of one picture is a single piece
-        joined = [
+        made = [
             inputs[0].new_empty(1, height, width, channels, dtype=kind).permute(0, 3, 1, 2)
             for channels, kind in rooms
         ]
@@ -67,7 +67,7 @@ def in_bands(
     def band(top: int, bottom: int) -> tuple[Part, ...]:
         first, last = max(top - halo, 0), min(bottom + halo, height)
         bands = [x[..., first:last, :] for x in inputs]
-        places: Into = [x[..., top:bottom, :] for x in joined] if joined else [None] * len(rooms)
+        places: Into = [x[..., top:bottom, :] for x in made] if made else [None] * len(rooms)
         more = {"into": places} if rooms else {}
         border = (halo - (top - first), halo - (last - bottom))
         results = chain(*bands, border, **more) if halo else chain(*bands, **more)
@@ -79,6 +79,7 @@ def in_bands(
             parts = tuple(x if isinstance(x, Tensor) else _together(x, dtype) for x in parts)
         stacked = (x if isinstance(x, Tensor) else torch.stack(list(x), dim=1) for x in parts)
         return tuple(x if dtype is None else x.to(dtype) for x in stacked)
+    joined = made
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         parts = band(top, bottom)

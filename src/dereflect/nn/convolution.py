@@ -1,4 +1,4 @@
-"""3x3 convolutions by the fastest exact-to-rounding way that PyTorch has for the place at hand."""
+"""Convolutions by the fastest exact-to-rounding way that PyTorch has for the place at hand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def convolve_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve (B, C, H, W) with (1, C, 3, 3), zero padding 1, without recording gradients: one product for
+    """Convolve (B, C, H, W) with (1, C, 3, 3), zero padding 1, where no gradient is wanted: one product for
     the nine taps, then nine shifted sums, since a convolution to a single channel leaves most of a
     processor's vector unused. In bands of rows where `x` has to be widened to the dtype of the weight.
 

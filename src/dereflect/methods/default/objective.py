@@ -71,6 +71,7 @@ class Settings(BaseModel):
     gradient: float = 1.0
     logarithm: float = Field(
         0.0,
+        ge=0,
         description="weight of the logarithm of each crop's squared error, which is its PSNR: faint "
         "reflections count as much as strong ones",
     )
