@@ -40,3 +40,18 @@ def test_discriminators_judge_each_picture_alone(kind: str):
     judge = build_discriminator(kind, width=32)
     pictures = torch.rand(3, 3, 64, 64)
     torch.testing.assert_close(judge(pictures)[1:2], judge(pictures[1:2]), atol=1e-5, rtol=1e-5)
+
+
+def test_vgg_levels_before_the_rectifiers_lie_under_those_after_the_next():
+    from dereflect.nn.vgg import LAST_CONVOLUTIONS, LEVEL_CHANNELS, Vgg19
+
+    deep, shallow = Vgg19(LAST_CONVOLUTIONS), Vgg19()
+    shallow.load_state_dict(deep.state_dict(), strict=False)
+    image = torch.rand(1, 3, 32, 48)
+    levels = deep(image)
+    assert [level.shape[1] for level in levels] == list(LEVEL_CHANNELS)
+    assert [tuple(level.shape[2:]) for level in levels] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+    assert all(level.min() < 0 for level in levels)
+    next_layer = shallow.features[6](shallow.features[5](shallow.features[4](levels[0].relu())))
+    assert torch.allclose(next_layer, shallow(image)[1])
+    assert len(deep.state_dict()) == 32

@@ -1,4 +1,4 @@
-"""VGG-19 feature stack (Simonyan & Zisserman, 2015) in torchvision's layer order, cut after relu5_1.
+"""VGG-19 feature stack (Simonyan & Zisserman, 2015) in torchvision's layer order, cut after the last level used.
 
 The weights are torchvision's ImageNet weights; they are never part of this package and are looked for on
 disk.
@@ -19,20 +19,29 @@ from dereflect.weights import cache_folder, check_keys, read_checkpoint, sha256
 
 LEVEL_LAYERS = (1, 6, 11, 20, 29)
 """Indices in `features` of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1."""
+LAST_CONVOLUTIONS = (2, 7, 16, 25, 34)
+"""Indices in `features` of conv1_2, conv2_2, conv3_4, conv4_4, conv5_4: what comes before their rectifiers."""
 LEVEL_CHANNELS = (64, 128, 256, 512, 512)
-"""Channels of those outputs; their resolutions are 1, 1/2, 1/4, 1/8 and 1/16, floored."""
+"""Channels of either's outputs; their resolutions are 1, 1/2, 1/4, 1/8 and 1/16, floored."""
 WEIGHTS_NAME = "vgg19-dcbb9e9d.pth"
 WEIGHTS_URL = f"https://download.pytorch.org/models/{WEIGHTS_NAME}"
 ENVIRONMENT_VARIABLE = "DEREFLECT_VGG19"
 
-_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512)  # 0 is a 2x2 max-pool
+# 0 is a 2x2 max-pool
+_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512)
 
 
 class Vgg19(nn.Module):
-    """Frozen VGG-19 features up to relu5_1. Keys: ``features.N.weight|bias`` as in torchvision."""
+    """Frozen VGG-19 features. Keys: ``features.N.weight|bias`` as in torchvision.
 
-    def __init__(self) -> None:
+    Args:
+        taps: indices in `features` of the five levels: `LEVEL_LAYERS` or `LAST_CONVOLUTIONS`. Layers after the
+            last of them are left out.
+    """
+
+    def __init__(self, taps: tuple[int, ...] = LEVEL_LAYERS) -> None:
         super().__init__()
+        self.taps = taps
         layers: list[nn.Module] = []
         channels = 3
         for width in _WIDTHS:
@@ -41,7 +50,7 @@ class Vgg19(nn.Module):
                 continue
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=False)]
             channels = width
-        self.features = nn.Sequential(*layers)
+        self.features = nn.Sequential(*layers[: max(taps) + 1])
         self.requires_grad_(False)
         self.eval()
 
@@ -53,12 +62,12 @@ class Vgg19(nn.Module):
             image: (B, 3, H, W), H and W at least 16.
 
         Yields:
-            (B, LEVEL_CHANNELS[k], H // 2**k, W // 2**k), k = 0..4, after the rectifier.
+            (B, LEVEL_CHANNELS[k], H // 2**k, W // 2**k), k = 0..4: what the layer `taps[k]` gives.
         """
         x = image
         for index, layer in enumerate(self.features):
             x = layer(x)
-            if index in LEVEL_LAYERS:
+            if index in self.taps:
                 yield x
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -66,7 +75,7 @@ class Vgg19(nn.Module):
         return tuple(self.levels(image))
 
 
-def load_vgg19(source: str | os.PathLike[str] | None = None) -> Vgg19:
+def load_vgg19(source: str | os.PathLike[str] | None = None, taps: tuple[int, ...] = LEVEL_LAYERS) -> Vgg19:
     """VGG-19 features with ImageNet weights from disk.
 
     Args:
@@ -74,6 +83,7 @@ def load_vgg19(source: str | os.PathLike[str] | None = None) -> Vgg19:
             ``"download"`` to
             fetch torchvision's file into the cache, or None to look at ``$DEREFLECT_VGG19`` and then into
             the cache.
+        taps: see `Vgg19`.
 
     Raises:
         ModelError: no weights at hand (the message says where to put them), a wrong checksum, or keys that
@@ -82,24 +92,21 @@ def load_vgg19(source: str | os.PathLike[str] | None = None) -> Vgg19:
     """
     path = _find_weights(source)
     check_hash_in_name(path)
-    state = vgg19_state(read_checkpoint(path))
-    network = Vgg19()
+    network = Vgg19(taps)
+    state = vgg19_state(read_checkpoint(path), last=max(taps))
     check_keys(network.state_dict(), state, f"{path}: VGG-19")
     network.load_state_dict(state)
     return network
 
 
-def vgg19_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a VGG-19 checkpoint that are used: layers after conv5_1 and the classifier are left
-    out.
-    """
+def vgg19_state(checkpoint: Mapping[str, Tensor], last: int = LEVEL_LAYERS[-1]) -> dict[str, Tensor]:
+    """The entries of a VGG-19 checkpoint that are used: the classifier and layers after `last` are left out."""
     pattern = re.compile(r"features\.(\d+)\.(weight|bias)")
     matches = {key: pattern.fullmatch(key) for key in checkpoint}
-    unused_layers = {"30", "32", "34"}
     return {
         key: checkpoint[key]
         for key, match in matches.items()
-        if not key.startswith("classifier.") and not (match and match[1] in unused_layers)
+        if not key.startswith("classifier.") and not (match and last < int(match[1]) <= LAST_CONVOLUTIONS[-1])
     }
 
 
