@@ -1,0 +1,158 @@
+"""The authors' checkpoints: which layout and which network a file holds, told by its keys and shapes alone.
+
+Three layouts are known. The toolbox's Lightning file: ``state_dict`` with the network under ``net_g.``, the
+classifier inside, and the VGG-19 of the loss beside it. The older file: ``icnn`` with three decoders (one of them
+used), without classifier, and trained with the two layers the other way round. Its classifier: ``icnn`` with
+``model.`` and ``head.`` keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dereflect.errors import ModelError
+from dereflect.methods.rdnet.config import RDNetConfig
+from dereflect.methods.rdnet.network import RDNet
+from dereflect.weights import check_keys
+
+State = dict[str, Tensor]
+
+WRAPPERS = ("net_g.", "module.", "_orig_mod.")
+"""Prefixes that trainers put before a network's keys."""
+MARKS = ("subnet0.alpha0", "baseball.patch_embed.proj.weight")
+"""Keys that every RDNet has; either tells the family."""
+CLASSIFIER_MARK = "model.stem.0.weight"
+NEW_MARK, OLD_MARK = "decoder_blocks.normal_layers.", "decoder_blocks.2."
+UNUSED = re.compile(r"stem_comp\..*|decoder_blocks\.[01]\..*")
+"""Tensors of the older network that never reach its output."""
+ENDS = {
+    re.compile(r"decoder_blocks\.projback(_|_shit)\.0\."): "decoder_blocks.projback_shit.0.",
+    re.compile(r"decoder_blocks\.projback(_2|__2|_shit_2)\.0\."): "decoder_blocks.projback_shit_2.0.",
+}
+"""Names that the decoder's last convolutions have had."""
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> State:
+    """The network's tensors under plain names, in whichever layout; empty for any other file.
+
+    An averaged copy (``model_ema``), with which the toolbox validates, is preferred where there is one.
+    """
+    for name in ("model_ema", "state_dict", "params", "icnn", None):
+        found = checkpoint if name is None else checkpoint.get(name)
+        if not isinstance(found, Mapping):
+            continue
+        state = _unwrapped(found)
+        if any(mark in state for mark in MARKS):
+            return state
+    return {}
+
+
+def is_old(state: Mapping[str, Tensor], source: str) -> bool:
+    """Whether a network's state has the older layout.
+
+    Raises:
+        ModelError: keys of both layouts.
+    """
+    old, new = (any(key.startswith(mark) for key in state) for mark in (OLD_MARK, NEW_MARK))
+    if old and new:
+        raise ModelError(
+            f"{source}: mixes keys of the two RDNet layouts ('{OLD_MARK}...' of the older one and '{NEW_MARK}...' "
+            "of the toolbox); give one file as it was published"
+        )
+    return old
+
+
+def modern_state(state: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> State:
+    """The older layout under the toolbox's names: unused tensors dropped, the classifier put in.
+
+    The names hide that the two paths of the decoder were trained the other way round:
+    `RDNetConfig.order` must say so.
+    """
+    result: State = {}
+    for key, value in state.items():
+        if UNUSED.fullmatch(key):
+            continue
+        name = key.replace(OLD_MARK, "decoder_blocks.", 1) if key.startswith(OLD_MARK) else key
+        for pattern, end in ENDS.items():
+            name = pattern.sub(end, name)
+        result[name] = value
+    return result | {f"classifier.{key}": value for key, value in classifier.items()}
+
+
+def classifier_state(checkpoint: Mapping[str, Any], source: str) -> State:
+    """The tensors of the classifier's own file.
+
+    Raises:
+        ModelError: no such file.
+    """
+    for found in (checkpoint.get("icnn"), checkpoint):
+        if isinstance(found, Mapping) and CLASSIFIER_MARK in (state := _unwrapped(found)):
+            return state
+    keys = ", ".join(list(checkpoint)[:5])
+    raise ModelError(f"{source}: not RDNet's classifier, cls_model.pth (its first keys: {keys})")
+
+
+def config_of(state: Mapping[str, Tensor], order_swapped: bool, source: str) -> RDNetConfig:
+    """The configuration that a state under the toolbox's names fits, read from its keys and shapes.
+
+    Raises:
+        ModelError: what tells the configuration is missing; names the first five missing and unexpected keys.
+    """
+    default = RDNetConfig()
+    try:
+        first = state.get("prompt.0.weight")
+        prompt = "none" if first is None else "map" if first.dim() == 4 else "numbers"
+        config = replace(
+            default,
+            prompt=prompt,
+            order="reflection_first" if order_swapped else "transmission_first",
+            channels=tuple(state[f"subnet0.alpha{level}"].shape[1] for level in range(4)),
+            blocks=tuple(_count(state, rf"subnet0\.level{level}\.blocks\.(\d+)\..*") for level in range(4)),
+            columns=_count(state, r"subnet(\d+)\..*"),
+            backbone_width=state["baseball.patch_embed.proj.weight"].shape[0],
+            backbone_depths=_stages(state, r"baseball\.layers\.{}\.blocks\.(\d+)\..*"),
+        )
+        if first is None:
+            return config
+        return replace(
+            config,
+            prompt_width=first.shape[0],
+            classifier_widths=tuple(
+                state[f"classifier.model.stages.{stage}.blocks.0.gamma"].shape[0] for stage in range(4)
+            ),
+            classifier_depths=_stages(state, r"classifier\.model\.stages\.{}\.blocks\.(\d+)\..*"),
+        )
+    except (KeyError, IndexError, ModelError):
+        with torch.device("meta"):
+            expected = RDNet(default).state_dict()
+        check_keys(expected, state, f"{source}: RDNet")
+        raise
+
+
+def _stages(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
+    return tuple(_count(state, pattern.format(stage)) for stage in range(4))
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    compiled = re.compile(pattern)
+    return len({match[1] for key in state if (match := compiled.fullmatch(key))})
+
+
+def _unwrapped(found: Mapping[str, Any]) -> State:
+    """Tensors under their plain names; of a Lightning module, those of the network alone."""
+    tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    if any(key.startswith(WRAPPERS[0]) for key in tensors):
+        tensors = {key: value for key, value in tensors.items() if key.startswith(WRAPPERS[0])}
+    return {_plain(key): value for key, value in tensors.items()}
+
+
+def _plain(key: str) -> str:
+    while wrapper := next((prefix for prefix in WRAPPERS if key.startswith(prefix)), None):
+        key = key.removeprefix(wrapper)
+    return key
