@@ -1,9 +1,9 @@
 """FocalNet backbone (Yang, Li, Dai and Gao, "Focal Modulation Networks", NeurIPS 2022): plain form.
 
 A stem and stages of blocks, each of which gathers its surroundings by a chain of depthwise convolutions of
-growing size and modulates every pixel with them. Layer scale and post-norm are on, the modulator is divided by
-the number of its terms, and there is no layer norm inside the modulation. Pictures are held as (B, H, W, D).
-Module names follow the published checkpoints.
+growing size and modulates every pixel with them. Layer scale and post-norm are on, the modulator is divided
+by the number of its terms, and there is no layer norm inside the modulation. Pictures are held as
+(B, H, W, D). Module names follow the published checkpoints.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FocalNet(nn.Module):
 
         Returns:
             The stem's map and the normed output of every stage, as (B, D, h, w) each. With a stem of stride 2
-            the stem and the first stage have h = 2 ceil(H / 4); each further stage has half of it, rounded up.
+            the stem and the first stage have h = 2 ceil(H / 4); each further stage half of it, rounded up.
         """
         x = self.patch_embed(image.permute(0, 2, 3, 1))
         maps = [x]
@@ -101,7 +101,7 @@ class FocalStage(nn.Module):
         self.downsample = PatchEmbedding(width, 2 * width, 3, 2, multiple=2) if down else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, D) to the same shape, and to the next stage's input (the same again at the last stage)."""
+        """(B, H, W, D) to the same shape, and to the next stage's input (at the last stage: the same)."""
         for block in self.blocks:
             x = block(x)
         return x, x if self.downsample is None else self.downsample(x)
@@ -168,7 +168,7 @@ class Mlp(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """In training, drops a branch for some of the pictures and scales it up for the others (Huang et al. 2016).
+    """In training, drops a branch for some pictures and scales it up for the others (Huang et al. 2016).
 
     Each call draws anew, one number a picture, from torch's global generator.
     """

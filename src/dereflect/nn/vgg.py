@@ -1,4 +1,4 @@
-"""VGG-19 feature stack (Simonyan & Zisserman, 2015) in torchvision's layer order, cut after the last level used.
+"""VGG-19 feature stack (Simonyan & Zisserman, 2015) in torchvision's layer order, cut after the last level.
 
 The weights are torchvision's ImageNet weights; they are never part of this package and are looked for on
 disk.
@@ -20,7 +20,7 @@ from dereflect.weights import cache_folder, check_keys, read_checkpoint, sha256
 LEVEL_LAYERS = (1, 6, 11, 20, 29)
 """Indices in `features` of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1."""
 LAST_CONVOLUTIONS = (2, 7, 16, 25, 34)
-"""Indices in `features` of conv1_2, conv2_2, conv3_4, conv4_4, conv5_4: what comes before their rectifiers."""
+"""Indices in `features` of conv1_2, conv2_2, conv3_4, conv4_4, conv5_4: before their rectifiers."""
 LEVEL_CHANNELS = (64, 128, 256, 512, 512)
 """Channels of either's outputs; their resolutions are 1, 1/2, 1/4, 1/8 and 1/16, floored."""
 WEIGHTS_NAME = "vgg19-dcbb9e9d.pth"
@@ -35,8 +35,8 @@ class Vgg19(nn.Module):
     """Frozen VGG-19 features. Keys: ``features.N.weight|bias`` as in torchvision.
 
     Args:
-        taps: indices in `features` of the five levels: `LEVEL_LAYERS` or `LAST_CONVOLUTIONS`. Layers after the
-            last of them are left out.
+        taps: indices in `features` of the five levels: `LEVEL_LAYERS` or `LAST_CONVOLUTIONS`. Layers after
+            the last of them are left out.
     """
 
     def __init__(self, taps: tuple[int, ...] = LEVEL_LAYERS) -> None:
@@ -100,7 +100,7 @@ def load_vgg19(source: str | os.PathLike[str] | None = None, taps: tuple[int, ..
 
 
 def vgg19_state(checkpoint: Mapping[str, Tensor], last: int = LEVEL_LAYERS[-1]) -> dict[str, Tensor]:
-    """The entries of a VGG-19 checkpoint that are used: the classifier and layers after `last` are left out."""
+    """The entries of a VGG-19 checkpoint that are used: no classifier, no layers after `last`."""
     pattern = re.compile(r"features\.(\d+)\.(weight|bias)")
     matches = {key: pattern.fullmatch(key) for key in checkpoint}
     return {

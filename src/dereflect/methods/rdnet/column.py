@@ -1,7 +1,7 @@
 """One column: four states, each renewed from the new state below it and the old state above it.
 
-Paper section 3.2. A new state is alpha * old + L(...), with L made of the two neighbours alone, so that the old
-states can be computed back from the new ones. Module names follow the published checkpoint.
+Paper section 3.2. A new state is alpha * old + L(...), with L made of the two neighbours alone, so that the
+old states can be computed back from the new ones. Module names follow the published checkpoint.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ published checkpoint, ``projback_shit`` and ``projback_shit_2`` included.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        steps = [(wide, narrow) for narrow, wide in zip(channels, channels[1:], strict=False)][::-1]
+        steps = [(wide, narrow) for narrow, wide in pairwise(channels)][::-1]
         self.normal_layers, self.proj_layers = nn.ModuleList(), nn.ModuleList()
         for path in range(PATHS):
             for wide, narrow in steps:

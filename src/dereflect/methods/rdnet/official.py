@@ -1,9 +1,9 @@
 """The authors' checkpoints: which layout and which network a file holds, told by its keys and shapes alone.
 
-Three layouts are known. The toolbox's Lightning file: ``state_dict`` with the network under ``net_g.``, the
-classifier inside, and the VGG-19 of the loss beside it. The older file: ``icnn`` with three decoders (one of them
-used), without classifier, and trained with the two layers the other way round. Its classifier: ``icnn`` with
-``model.`` and ``head.`` keys.
+Three kinds of file are known. The toolbox's Lightning file: ``state_dict`` with the network under ``net_g.``,
+the classifier inside, and the VGG-19 of the loss beside it. The older file: ``icnn`` with three decoders (one of
+them used), without classifier, and trained with the two layers the other way round. Its classifier: ``icnn``
+with ``model.`` and ``head.`` keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.rdnet.config import RDNetConfig
+from dereflect.methods.rdnet.config import Prompt, RDNetConfig
 from dereflect.methods.rdnet.network import RDNet
 from dereflect.weights import check_keys
 
@@ -62,8 +62,8 @@ def is_old(state: Mapping[str, Tensor], source: str) -> bool:
     old, new = (any(key.startswith(mark) for key in state) for mark in (OLD_MARK, NEW_MARK))
     if old and new:
         raise ModelError(
-            f"{source}: mixes keys of the two RDNet layouts ('{OLD_MARK}...' of the older one and '{NEW_MARK}...' "
-            "of the toolbox); give one file as it was published"
+            f"{source}: mixes the two RDNet layouts (keys '{OLD_MARK}...' of the older one and "
+            f"'{NEW_MARK}...' of the toolbox); give one file as it was published"
         )
     return old
 
@@ -107,7 +107,7 @@ def config_of(state: Mapping[str, Tensor], order_swapped: bool, source: str) -> 
     default = RDNetConfig()
     try:
         first = state.get("prompt.0.weight")
-        prompt = "none" if first is None else "map" if first.dim() == 4 else "numbers"
+        prompt: Prompt = "none" if first is None else "map" if first.dim() == 4 else "numbers"
         config = replace(
             default,
             prompt=prompt,
