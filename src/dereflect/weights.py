@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dereflect.errors import InputError, ModelError
+from dereflect.files import writing
+
+if TYPE_CHECKING:
+    from dereflect.downloads import Report
 
 
 def cache_folder() -> Path:
     """Folder of downloaded weights: ``$DEREFLECT_CACHE``, else the platform's user cache folder."""
     if chosen := os.environ.get("DEREFLECT_CACHE"):
         return Path(chosen)
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("dereflect"))
+    return Path(platformdirs.user_cache_dir("dereflect"))
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -76,10 +79,13 @@ def _is_pickle(path: Path) -> bool:
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors, to a temporary name first, so that no half-written file is ever seen."""
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     from safetensors.torch import save
 
-    temporary = path.with_name(path.name + ".part")
     seen: set[int] = set()
     tensors = {}
     for key, tensor in state.items():
@@ -87,11 +93,8 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, s
         # The format stores no sharing: a second name of the same memory is written out as a copy of its own.
         tensors[key] = plain.clone() if tensor.data_ptr() in seen else plain
         seen.add(tensor.data_ptr())
-    try:
+    with writing(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=dict(metadata or {}) | {"format": "pt"}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:
@@ -112,34 +115,17 @@ def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what
         raise ModelError(f"{what}: the weights do not fit; {'; '.join(parts)}")
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def download(url: str, known_hash: str, name: str, progress: bool = True) -> Path:
-    """Fetch `url` into the cache as `name`, unless it is there already; only on the user's word.
+def download(url: str, name: str, checksum: str = "", report: Report | None = None) -> Path:
+    """Fetch `url` into the cache as `name`, unless it is there already; only when the user asks for it.
 
     Args:
-        known_hash: ``"sha256:..."``; a file that does not match is removed and refused.
+        name: path within `cache_folder`.
+        checksum: as of `dereflect.downloads.fetch`; "" keeps the checksum of what comes first.
+        report: told how far it is.
 
     Raises:
-        ModelError: download failed or checksum wrong; the message names the URL and where to put it.
+        ModelError, InputError: as `dereflect.downloads.fetch`.
     """
-    import pooch
+    from dereflect.downloads import fetch
 
-    target = cache_folder() / name
-    try:
-        fetched = pooch.retrieve(
-            url, known_hash=known_hash, fname=target.name, path=target.parent, progressbar=progress
-        )
-    except Exception as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise ModelError(
-            f"{url}: download failed ({first}); fetch it by hand and put it at {target}"
-        ) from error
-    return Path(fetched)
+    return fetch(url, cache_folder() / name, checksum, report=report)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dereflect.downloads import sha256
 from dereflect.errors import InputError, ModelError
 from dereflect.evaluation import perceptual
 from dereflect.evaluation.perceptual import FILES, WeightsFile, build_perceptual, load_perceptual
@@ -237,7 +238,7 @@ def test_a_download_is_kept_only_with_the_right_checksum(tmp_path, monkeypatch):
         with pytest.raises(ModelError, match="wrong checksum"):
             load_perceptual(["lpips_squeeze"], target, fetch=True)
         assert [path.name for path in target.iterdir()] == [backbone.names[0]]
-        right = WeightsFile(("lpips_squeeze.pth",), url, perceptual.sha256(tmp_path / "lpips_squeeze.pth"))
+        right = WeightsFile(("lpips_squeeze.pth",), url, sha256(tmp_path / "lpips_squeeze.pth"))
         monkeypatch.setitem(perceptual.FILES, "lpips_squeeze", (right, backbone))
         assert "lpips_squeeze" in load_perceptual(["lpips_squeeze"], target, fetch=True)[0]
     finally:

@@ -18,10 +18,13 @@ def depth(
         typer.Option(
             "--weights",
             metavar="PATH|download",
-            help="dpt_next_vit_large_384.pt of MiDaS v3.1; download fetches it (with --sha256).",
+            help="dpt_next_vit_large_384.pt of MiDaS v3.1; download fetches it.",
         ),
     ],
-    sha256: Annotated[str, typer.Option("--sha256", help="Checksum that a download must have.")] = "",
+    sha256: Annotated[
+        str,
+        typer.Option("--sha256", help="Checksum that a download must have; else the first one's is kept."),
+    ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")
     ] = None,

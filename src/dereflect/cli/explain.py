@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dereflect.errors import InputError
+from dereflect.files import writing
 
 
 def explain_paths(method: Any, folder: Path, stem: str) -> dict[str, Path]:
@@ -34,14 +35,8 @@ def write_explanations(method: Any, result: Any, paths: dict[str, Path]) -> None
     with torch.inference_mode():
         maps = method.explain(*(picture.to(device) for picture in pictures))
     for name, path in paths.items():
-        temporary = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path) as temporary:
             heat(maps[name][0, 0].cpu()).save(temporary, format="PNG")
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def heat(values: Tensor) -> Image.Image:

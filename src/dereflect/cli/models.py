@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -82,6 +80,7 @@ def download(
     this machine already are taken from --set PART=FOLDER.
     """
     from dereflect.catalog import CARDS, family
+    from dereflect.downloads import show_progress
     from dereflect.errors import ModelError
 
     card = CARDS.get(name)
@@ -90,20 +89,5 @@ def download(
     fetch = getattr(family(card.family), "download", None)
     if fetch is None:
         raise ModelError(f"{name}: there is nothing to download; its weights: {card.weights}")
-    folder = fetch(yes, parse_settings(settings), lambda words: typer.echo(words, err=True), _show_bytes())
+    folder = fetch(yes, parse_settings(settings), lambda words: typer.echo(words, err=True), show_progress())
     typer.echo(f"{folder}: use it with --model {name}")
-
-
-def _show_bytes() -> Callable[[str, int, int], None]:
-    """A counter line for each file on a terminal; one line a file elsewhere."""
-    finished: set[str] = set()
-    terminal = sys.stderr.isatty()
-
-    def show(name: str, done: int, total: int) -> None:
-        if terminal:
-            typer.echo(f"\r{name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", err=True, nl=done >= total)
-        elif done >= total and name not in finished:
-            finished.add(name)
-            typer.echo(f"{name}: {total / 1e6:.0f} MB", err=True)
-
-    return show

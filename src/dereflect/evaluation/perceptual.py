@@ -6,7 +6,6 @@ Without weights a measure is absent, with the reason; never a number from other 
 from __future__ import annotations
 
 import os
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dereflect.errors import InputError, ModelError
+from dereflect.downloads import fetch as download
+from dereflect.downloads import show_progress
+from dereflect.errors import InputError
 from dereflect.evaluation.backbones import Features, alexnet, squeezenet, vgg16
 from dereflect.evaluation.protocol import Picture
-from dereflect.weights import cache_folder, check_keys, read_checkpoint, sha256
+from dereflect.weights import cache_folder, check_keys, read_checkpoint
 
 ENVIRONMENT_VARIABLE = "DEREFLECT_METRIC_WEIGHTS"
 NETS: dict[str, tuple[Callable[[], Features], tuple[int, ...]]] = {
@@ -245,25 +246,5 @@ def _find(file: WeightsFile, folder: Path, fetch: bool) -> Path:
         if (folder / name).is_file():
             return folder / name
     if fetch and file.digest:
-        return _fetch(file, folder / file.names[0])
+        return download(file.url, folder / file.names[0], f"sha256:{file.digest}", report=show_progress())
     raise FileNotFoundError(f"no weights, {' or '.join(file.names)} is not in {folder}")
-
-
-def _fetch(file: WeightsFile, path: Path) -> Path:
-    """Download to a temporary name, keep only what has the right checksum."""
-    temporary = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with urllib.request.urlopen(file.url, timeout=60) as answer, temporary.open("wb") as target:
-            while block := answer.read(1 << 20):
-                target.write(block)
-    except OSError as error:
-        raise ModelError(f"{file.url}: download failed ({error}); fetch it by hand to {path}") from error
-    digest = sha256(temporary)
-    if not digest.startswith(file.digest):
-        temporary.unlink()
-        raise ModelError(
-            f"{file.url}: wrong checksum {digest[:16]}..., expected {file.digest[:16]}...; removed"
-        )
-    temporary.replace(path)
-    return path

@@ -18,6 +18,7 @@ from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import UNTOUCHED, Record, encode, models_of
 from dereflect.evaluation.summary import prices, summarise
 from dereflect.evaluation.tables import price_table, result_tables, to_csv, to_latex, to_markdown
+from dereflect.files import write_text
 
 if TYPE_CHECKING:
     from dereflect.evaluation.ablation import Ablation
@@ -92,8 +93,6 @@ def write_report(
     paths = []
     for name, text in texts.items():
         path = folder / name
-        temporary = path.with_name(name + ".part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_text(text, path)
         paths.append(path)
     return paths

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
 import os
-import secrets
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dereflect.errors import InputError, MissingExtra
+from dereflect.files import writing
 from dereflect.images.picture import Metadata, Picture, convert_depth
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF", "webp": "WEBP"}
@@ -169,33 +166,10 @@ def write_bytes(content: bytes, path: str | os.PathLike[str], overwrite: bool = 
         InputError: something is there and `overwrite` is off, or the folder cannot be written, or the disk is
             full.
     """
-    path = Path(path)
-    temporary = path.parent / f".dereflect-{secrets.token_hex(6)}.part"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not overwrite and os.path.lexists(path):
-            raise FileExistsError(
-                errno.EEXIST, "exists already; --overwrite replaces it, --skip-existing skips it"
-            )
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _move_without_replacing(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _move_without_replacing(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)  # fails where something appeared meanwhile, which a rename would replace
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        os.rename(temporary, path)
+        with writing(path, overwrite) as temporary:
+            temporary.write_bytes(content)
+    except FileExistsError as error:
+        raise InputError(
+            f"{path}: cannot be written (exists already; --overwrite replaces it, --skip-existing skips it)"
+        ) from error

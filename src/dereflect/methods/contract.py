@@ -83,16 +83,15 @@ class Method(nn.Module):
         return self.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into `folder`, each to a temporary name first."""
+        """Write ``config.json`` and ``model.safetensors`` into `folder`, each whole or not at all."""
+        from dereflect.files import write_text
         from dereflect.weights import save_state
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_state(self.state_dict(), folder / "model.safetensors")
         text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2)
-        temporary = folder / "config.json.part"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / "config.json")
+        write_text(text + "\n", folder / "config.json")
 
 
 class Family(Protocol):

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from dereflect.downloads import fetch, sha256, show_progress
 from dereflect.errors import InputError, ModelError
-from dereflect.weights import cache_folder, check_keys, read_checkpoint, sha256
+from dereflect.weights import cache_folder, check_keys, read_checkpoint
 
 LEVEL_LAYERS = (1, 6, 11, 20, 29)
 """Indices in `features` of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1."""
@@ -128,7 +128,8 @@ def check_hash_in_name(path: Path) -> None:
 def _find_weights(source: str | os.PathLike[str] | None) -> Path:
     cached = cache_folder() / WEIGHTS_NAME
     if source is not None and os.fspath(source) == "download":
-        return cached if cached.is_file() else _download(cached)
+        digits = WEIGHTS_NAME.removesuffix(".pth").rpartition("-")[2]  # torchvision's names end in them
+        return fetch(WEIGHTS_URL, cached, f"sha256:{digits}", report=show_progress())
     if source is not None:
         return _weights_in(Path(source).expanduser(), "vgg")
     if chosen := os.environ.get(ENVIRONMENT_VARIABLE):
@@ -150,16 +151,3 @@ def _weights_in(path: Path, option: str) -> Path:
         if candidate.is_file():
             return candidate
     raise InputError(f"{path}: no VGG-19 weights in this folder ({option}); put {WEIGHTS_NAME} there")
-
-
-def _download(target: Path) -> Path:
-    prefix = WEIGHTS_NAME.removesuffix(".pth").rpartition("-")[2]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(WEIGHTS_URL, str(target), hash_prefix=prefix)
-    except (OSError, RuntimeError) as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise ModelError(
-            f"{WEIGHTS_URL}: download failed ({first}); fetch it by hand and put it at {target}"
-        ) from error
-    return target

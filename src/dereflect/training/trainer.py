@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import MissingExtra, RecipeError
+from dereflect.files import writing
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.objective import Moment, Objective
 from dereflect.training.recipe import Recipe, folders, objective_class
@@ -217,8 +218,8 @@ class Trainer:
         }
         place = self.folder / "checkpoints" / f"step-{self.step:08d}"
         place.mkdir(parents=True, exist_ok=True)
-        torch.save(state, place / "state.pt.part")
-        (place / "state.pt.part").replace(place / "state.pt")
+        with writing(place / "state.pt") as temporary:
+            torch.save(state, temporary)
         for old in _checkpoints(self.folder)[: -self.recipe.schedule.keep_checkpoints]:
             shutil.rmtree(old.parent)
         with self.average.in_place() if self.average else contextlib.nullcontext():

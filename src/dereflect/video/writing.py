@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dereflect.errors import InputError
+from dereflect.files import write_text
 from dereflect.video.film import UNSPECIFIED, Film, Frame, import_av, opened
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
@@ -75,9 +76,7 @@ class ChunkWriter:
         """Close the file and write the time stamps beside it, in one step: now the chunk counts."""
         self._container.mux(self._stream.encode())
         self._container.close()
-        temporary = self.path.with_suffix(".json.part")
-        temporary.write_text(json.dumps(self.times))
-        temporary.replace(self.path.with_suffix(".json"))
+        write_text(json.dumps(self.times), self.path.with_suffix(".json"))
 
     def give_up(self) -> None:
         """Close the file; the chunk does not count."""

@@ -15,9 +15,9 @@ from tiny_diffrs import make_pipeline, sd_scheduler, tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from dereflect.catalog import load_method
+from dereflect.downloads import fetch_from_hub
 from dereflect.errors import InputError, ModelError
 from dereflect.methods.diffrs import fetch
-from dereflect.methods.diffrs.hub import fetch_file
 from dereflect.methods.diffrs.method import load_pipeline
 from dereflect.methods.diffrs.official import (
     BASE,
@@ -240,12 +240,12 @@ def test_download_on_the_users_word(cache, hub, sources):
 
 
 def test_a_cut_download_goes_on_where_it_was_cut(cache, hub, sources, tmp_path):
-    Hub.cut_at = 20_000
+    Hub.cut_at = 1 << 18
     size = (sources["release"] / SYNTHESIS_FILE).stat().st_size
-    path = fetch_file(RELEASE, SYNTHESIS_FILE, tmp_path, hub, patience=0)
+    path = fetch_from_hub(RELEASE, SYNTHESIS_FILE, tmp_path, endpoint=hub, patience=0)
     assert path.read_bytes() == (sources["release"] / SYNTHESIS_FILE).read_bytes()
     starts = [int((given or "bytes=0-").split("=")[1][:-1]) for _, given in Hub.requests]
-    assert starts == list(range(0, size, 20_000))
+    assert starts == list(range(0, size, 1 << 18))
 
 
 def test_a_later_call_goes_on_with_what_an_earlier_one_brought(hub, sources, tmp_path, monkeypatch):
@@ -254,38 +254,38 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_brought(hub, sources, tmp
     def stop(name, done, total):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Hub, "cut_at", 30_000)
+    monkeypatch.setattr(Hub, "cut_at", 1 << 18)
     with pytest.raises(KeyboardInterrupt):
-        fetch_file(RELEASE, SYNTHESIS_FILE, tmp_path, hub, stop)
+        fetch_from_hub(RELEASE, SYNTHESIS_FILE, tmp_path, endpoint=hub, report=stop)
     (part,) = tmp_path.rglob("*.part")
     had = part.stat().st_size
     assert had > 0
     monkeypatch.setattr(Hub, "cut_at", None)
     Hub.requests.clear()
-    assert fetch_file(RELEASE, SYNTHESIS_FILE, tmp_path, hub).read_bytes() == whole.read_bytes()
+    assert fetch_from_hub(RELEASE, SYNTHESIS_FILE, tmp_path, endpoint=hub).read_bytes() == whole.read_bytes()
     assert [given for _, given in Hub.requests] == [f"bytes={had}-"]
     Hub.requests.clear()
-    fetch_file(RELEASE, SYNTHESIS_FILE, tmp_path, hub)
+    fetch_from_hub(RELEASE, SYNTHESIS_FILE, tmp_path, endpoint=hub)
     assert not Hub.requests  # the right file is there
 
 
 def test_a_connection_that_brings_nothing_gives_up_and_says_how_far_it_was(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(Hub, "cut_at", 0)
     with pytest.raises(ModelError, match=r"cut off after 0 of .* again to go on"):
-        fetch_file(RELEASE, SYNTHESIS_FILE, tmp_path, hub, patience=0)
+        fetch_from_hub(RELEASE, SYNTHESIS_FILE, tmp_path, endpoint=hub, patience=0)
 
 
 def test_a_wrong_checksum_is_refused_and_removed(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(Hub, "corrupt", True)
     for name in (SYNTHESIS_FILE, "tokenizer/vocab.json"):
         with pytest.raises(ModelError, match="wrong checksum"):
-            fetch_file(RELEASE if name == SYNTHESIS_FILE else BASE, name, tmp_path, hub)
+            fetch_from_hub(RELEASE if name == SYNTHESIS_FILE else BASE, name, tmp_path, endpoint=hub)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_file_that_is_not_on_the_hub_is_named(hub, tmp_path):
     with pytest.raises(ModelError, match=r"nothing\.bin: the hub gave no answer"):
-        fetch_file(RELEASE, "nothing.bin", tmp_path, hub)
+        fetch_from_hub(RELEASE, "nothing.bin", tmp_path, endpoint=hub)
 
 
 def test_offline_is_respected(cache, hub, monkeypatch):

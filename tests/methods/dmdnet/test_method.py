@@ -69,7 +69,7 @@ def test_missing_and_wrong_files_are_named(official, depth_file, tmp_path):
     refused(network_file, given | {"banks": str(network_file)}, "not a memory banks file")
     refused(network_file, given | {"banks": str(tmp_path / "none.pt")}, "none.pt", "no such")
     refused(network_file, given | {"depth": str(banks_file)}, "not the depth network", "MiDaS v3.1")
-    refused(network_file, given | {"depth": "download"}, "depth_sha256=HEX")
+    refused(network_file, given | {"depth": "download", "depth_sha256": "12"}, "64 hexadecimal digits")
     refused("dmdnet", {}, "model_latest.pt", "memory_banks_latest.pt")
     refused("dmdnett", {}, "did you mean")
 

@@ -18,8 +18,8 @@ from PIL import Image
 from dereflect._version import __version__
 from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, picture_size, pictures_by_stem, read_rgb
 from dereflect.data.synthesis.triplet import Triplet
+from dereflect.downloads import sha256
 from dereflect.errors import InputError
-from dereflect.weights import sha256
 
 RULES = ("ceilnet", "dsrnet", "zhang", "screen", "physical")
 RECORD = "record.jsonl"

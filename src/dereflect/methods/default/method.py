@@ -55,15 +55,14 @@ class DefaultMethod(Method):
         """Write config.json and model.safetensors in float16: half the size, and below 8-bit rounding in
         effect.
         """
+        from dereflect.files import write_text
         from dereflect.weights import save_state
 
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         save_state({k: v.half() for k, v in self.network.state_dict().items()}, target / "model.safetensors")
         text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2) + "\n"
-        temporary = target / "config.json.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target / "config.json")
+        write_text(text, target / "config.json")
 
     @classmethod
     def wrap(cls, network: DefaultNetwork) -> DefaultMethod:

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from dereflect.downloads import Report, fetch_from_hub
 from dereflect.errors import InputError, MissingExtra, ModelError
-from dereflect.methods.diffrs.hub import Report, fetch_file
+from dereflect.files import writing
 from dereflect.methods.diffrs.official import (
     BASE,
     FUSION_FILE,
@@ -100,7 +101,7 @@ def download(
         folders[name] = parts / name
         say(f"fetching {len(files)} files of {repository}")
         for file in files:
-            fetch_file(repository, file, folders[name], endpoint, report)
+            fetch_from_hub(repository, file, folders[name], endpoint=endpoint, report=report)
     say("converting to safetensors")
     convert(folders["release"], folders["base"], target)
     if parts.is_dir():
@@ -154,13 +155,8 @@ def convert(release: Path, base: Path, target: Path) -> None:
     pipeline = DiffRSPipeline(
         unet=unet, vae=vae, synthesis=synthesis, prompts=prompts, scheduler=scheduler, fusion=fusion
     )
-    temporary = target.with_name(f"{target.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    pipeline.save_pretrained(temporary, safe_serialization=True)
-    if target.is_dir():
-        shutil.rmtree(target)
-    temporary.replace(target)
+    with writing(target) as temporary:
+        pipeline.save_pretrained(temporary, safe_serialization=True)
 
 
 def _fill(module: Any, path: Path, renamed: Callable[[Any], dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dereflect.downloads import show_progress
 from dereflect.errors import ModelError
 from dereflect.methods.dmdnet.network import DepthFeatures, pad_to_multiple
 from dereflect.methods.dmdnet.next_vit import NextViT
@@ -224,19 +225,16 @@ def load_depth_network(path: Path) -> DepthNetwork:
     return network.requires_grad_(False)
 
 
-def download_depth_weights(sha256: str, progress: bool = True) -> Path:
-    """Fetch the official file from the MiDaS release into the cache; only on the user's word.
+def download_depth_weights(sha256: str = "") -> Path:
+    """Fetch the official file from the MiDaS release into the cache; only when the user asks for it.
 
     Args:
-        sha256: checksum that the file must have, as 64 hexadecimal digits. The release states none, so it is
-            the user's to give.
+        sha256: checksum that the file must have, as 64 hexadecimal digits. The release states none; with ""
+            the checksum of what comes first is kept beside it and holds from then on.
 
     Raises:
         ModelError: no checksum, a failed download, or a file that does not match.
     """
-    if len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef"):
-        raise ModelError(
-            f"depth=download needs the file's checksum as depth_sha256=HEX (64 digits), not '{sha256}'; "
-            f"or fetch {URL} yourself and give depth=PATH"
-        )
-    return download(URL, f"sha256:{sha256.lower()}", FILE_NAME, progress)
+    if sha256 and (len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef")):
+        raise ModelError(f"depth_sha256={sha256}: not a checksum, which has 64 hexadecimal digits")
+    return download(URL, FILE_NAME, f"sha256:{sha256}" if sha256 else "", show_progress())

@@ -148,7 +148,7 @@ def from_name(name: str, options: Options) -> Method:
 
 
 def depth_from_options(options: Options) -> DepthNetwork:
-    """The depth network from ``depth=PATH``, or ``depth=download`` with ``depth_sha256=HEX``.
+    """The depth network from ``depth=PATH``, or ``depth=download``.
 
     Raises:
         ModelError: nothing given, or weights of another network.
@@ -157,7 +157,7 @@ def depth_from_options(options: Options) -> DepthNetwork:
     if not chosen:
         raise ModelError(
             "DMDNet needs the depth network of MiDaS v3.1: give --set depth=dpt_next_vit_large_384.pt "
-            "(or depth=download with depth_sha256=HEX)"
+            "(or depth=download)"
         )
     if chosen == "download":
         return load_depth_network(download_depth_weights(options.get("depth_sha256", "")))
