@@ -1,0 +1,1 @@
+"""DSIT: dual-stream interactive transformers (Hu, Wang & Guo, NeurIPS 2024)."""

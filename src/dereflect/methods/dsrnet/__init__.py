@@ -1,0 +1,1 @@
+"""DSRNet: separation by component synergy (Hu & Guo, ICCV 2023)."""
