@@ -15,7 +15,7 @@ from dereflect.methods.dsit.config import DSITConfig
 from dereflect.methods.dsit.network import DSIT
 from dereflect.methods.dsrnet.config import DSRNetConfig
 from dereflect.methods.dsrnet.network import DSRNet
-from dereflect.nn.vgg import Vgg19
+from dereflect.nn.vgg import LEVEL_LAYERS, Vgg19
 
 OWN = Path(__file__).parent / "data" / "dsrnet_dsit"
 
@@ -46,8 +46,8 @@ def fill(module: nn.Module, file: GoldenFile, seed: int, prefix: str = "", famil
     return recipe(file.path.parent).apply_recipe(module, seed, family, prefix)
 
 
-def vgg_of(file: GoldenFile, deep: bool = False) -> Vgg19:
-    return fill(Vgg19(deep), file, section(file)["metadata"]["vgg_seed"], family="vgg")
+def vgg_of(file: GoldenFile, taps: tuple[int, ...] = LEVEL_LAYERS) -> Vgg19:
+    return fill(Vgg19(taps), file, section(file)["metadata"]["vgg_seed"], family="vgg")
 
 
 def dsit_config(about: dict[str, Any] | str) -> DSITConfig:

@@ -12,7 +12,7 @@ from dereflect.methods.dsit.config import DSITConfig
 from dereflect.methods.dsit.network import DSIT
 from dereflect.methods.dsrnet.config import NAMED
 from dereflect.methods.dsrnet.network import DSRNet
-from dereflect.nn.vgg import Vgg19
+from dereflect.nn.vgg import LAST_CONVOLUTIONS, Vgg19
 
 PUBLISHED = json.loads(
     gzip.decompress((Path(__file__).parent / "state_dicts" / "dsrnet_dsit.json.gz").read_bytes())
@@ -31,7 +31,7 @@ def test_keys_and_shapes_are_the_published_ones(name: str):
     about = PUBLISHED[name]
     with torch.device("meta"):
         if name == "vgg19":
-            network: nn.Module = Vgg19(deep=True)
+            network: nn.Module = Vgg19(LAST_CONVOLUTIONS)
         else:
             network = DSIT(DSITConfig()) if name == "dsit" else DSRNet(DSRNETS[name])
     assert layout(network) == list(about["state_dict"].items())
