@@ -89,8 +89,8 @@ def test_errors_pass_between_processes(error: DereflectError):
 
 def test_a_missing_extra_names_the_command():
     error = MissingExtra("fastapi", "web", "the web page")
-    assert str(error) == "the web page needs fastapi: run  pip install 'dereflect[web]'"
-    assert error.about("a.png") is error
+    assert str(error) == "the web page needs fastapi: run pip install 'dereflect[web]'"
+    assert str(error.about("a.png")) == f"a.png: {error}"
 
 
 def test_the_first_line_of_what_an_exception_says():

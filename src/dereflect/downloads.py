@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dereflect.errors import InputError, MissingExtra, ModelError
+from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.files import write_text
 
 Report = Callable[[str, int, int], None]
@@ -69,7 +69,7 @@ def fetch(
             finally:
                 lock.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise InputError(target, f"cannot be written ({first_line(error)})") from error
     return target
 
 
@@ -105,16 +105,14 @@ def fetch_from_hub(
     target = folder / name
     url = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise ModelError(
-            f"{url}: not fetched, because HF_HUB_OFFLINE is set; unset it, or give a local folder"
-        )
+        raise ModelError(url, "not fetched, because HF_HUB_OFFLINE is set; unset it, or give a local folder")
     try:
         found = get_hf_file_metadata(url)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{url}: the hub gave no answer ({first}); fetch it by hand to {target}") from error
+        reason = f"the hub gave no answer ({first_line(error)}); fetch it by hand to {target}"
+        raise ModelError(url, reason) from error
     if not found.etag:
-        raise ModelError(f"{url}: the hub names no checksum; fetch it by hand to {target}")
+        raise ModelError(url, f"the hub names no checksum; fetch it by hand to {target}")
     headers = dict(build_hf_headers())
     if urlsplit(found.location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)  # the hub's token is not for the storage that it points to
@@ -189,8 +187,9 @@ class _Download:
             failures += 1
             if failures >= ATTEMPTS:
                 raise ModelError(
-                    f"{self.url}: cut off after {have} of {self.total or 'unknown'} bytes ({problem}); "
-                    "give the same command again to go on"
+                    self.url,
+                    f"cut off after {have} of {self.total or 'unknown'} bytes ({problem}); "
+                    "give the same command again to go on",
                 )
             time.sleep(patience)
 
@@ -207,7 +206,7 @@ class _Download:
                 with self._get({}) as answer:
                     tag = answer.headers.get("ETag", "")
             except requests.RequestException as error:
-                raise ModelError(f"{self.url}: {self._problem(error)}; {self._by_hand()}") from error
+                raise ModelError(self.url, f"{self._problem(error)}; {self._by_hand()}") from error
             if tag and not tag.startswith("W/"):
                 self.headers["If-Range"] = tag
                 checksum = "tag:" + hashlib.sha256(tag.encode()).hexdigest()
@@ -252,8 +251,9 @@ class _Download:
         free = shutil.disk_usage(self.target.parent).free
         if free < needed:
             raise ModelError(
-                f"{self.target.parent}: no space for {self.target.name}: {needed / 1e6:.0f} MB are needed, "
-                f"{free / 1e6:.0f} MB are free; make room, or set DEREFLECT_CACHE to another folder"
+                self.target.parent,
+                f"no space for {self.target.name}: {needed / 1e6:.0f} MB are needed, "
+                f"{free / 1e6:.0f} MB are free; make room, or set DEREFLECT_CACHE to another folder",
             )
 
     def _problem(self, error: Any) -> str:
@@ -264,16 +264,16 @@ class _Download:
             status = error.response.status_code
             if status < 500 and status != 429:
                 raise ModelError(
-                    f"{self.url}: {self.host} answers {status} {error.response.reason}; {self._by_hand()}"
+                    self.url, f"{self.host} answers {status} {error.response.reason}; {self._by_hand()}"
                 ) from error
             return f"{self.host} answers {status} {error.response.reason}"
         if isinstance(error, requests.Timeout):
             return f"{self.host} does not answer"
         if isinstance(error, requests.ConnectionError):
             if not self.answered:
-                raise ModelError(f"{self.url}: no connection to {self.host}; {self._by_hand()}") from error
+                raise ModelError(self.url, f"no connection to {self.host}; {self._by_hand()}") from error
             return "the connection was closed"
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
 
     def _by_hand(self) -> str:
         return f"fetch it by hand and put it at {self.target}"
@@ -282,7 +282,7 @@ class _Download:
 def _finish(part: Path, target: Path, checksum: str, url: str) -> None:
     if checksum and not _matches(part, checksum):
         part.unlink()
-        raise ModelError(f"{url}: what came has the wrong checksum and was removed; give the command again")
+        raise ModelError(url, "what came has the wrong checksum and was removed; give the command again")
     if not checksum:
         write_text(f"{sha256(part)}  {target.name}\n", _record(target))
     part.replace(target)
@@ -299,8 +299,9 @@ def _is_right(target: Path, checksum: str) -> bool:
         write_text(f"{sha256(target)}  {target.name}\n", record)
     elif not _matches(target, f"sha256:{(record.read_text(encoding='utf-8').split() or ['?'])[0]}"):
         raise ModelError(
-            f"{target}: wrong checksum: not the file that was first used (its sha256 is in {record.name}); "
-            "remove both to fetch it anew"
+            target,
+            f"wrong checksum: not the file that was first used (its sha256 is in {record.name}); "
+            "remove both to fetch it anew",
         )
     return True
 

@@ -65,6 +65,9 @@ class Remedy:
         return self.words(str)
 
 
+OVERWRITE = Remedy("{} replaces it", Option("overwrite", True))
+
+
 class DereflectError(Exception):
     """Base of every error that is the user's to mend: one line, no traceback, exit code 2.
 
@@ -96,7 +99,7 @@ class DereflectError(Exception):
 
     def line(self, spell: Spell = str) -> str:
         """The whole error in one line, options spelt by `spell`."""
-        return f"{self.head(spell)}: {self.rest(spell)}" if self.reason else _one_line(self.subject)
+        return ": ".join(part for part in (self.head(spell), self.rest(spell)) if part)
 
     def head(self, spell: Spell = str) -> str:
         """What is at fault, in one line."""
@@ -143,22 +146,19 @@ class MissingExtra(DereflectError, ImportError):  # noqa: N818 - reads as what i
         package: the distribution that is missing, e.g. ``"diffusers"``.
         extra: the extra of dereflect that brings it, e.g. ``"diffusion"``.
         purpose: what it is needed for, e.g. ``"the DiffRS method"``.
+        subject: the file that needs it, if it is a file.
     """
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(purpose, f"needs {package}: run  pip install 'dereflect[{extra}]'")
-        self._args = package, extra, purpose
-
-    def line(self, spell: Spell = str) -> str:
-        """Purpose, package and install command; it names no option."""
-        return f"{self.head(spell)} {self.rest(spell)}"
+    def __init__(self, package: str, extra: str, purpose: str, subject: object = None) -> None:
+        super().__init__(subject, f"{purpose} needs {package}: run pip install 'dereflect[{extra}]'")
+        self._needs = package, extra, purpose
 
     def about(self, subject: object) -> Self:
-        """The same: what it is needed for says more than a file's name."""
-        return self
+        """The same need of something else."""
+        return type(self)(*self._needs, subject)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._args
+        return type(self), (*self._needs, self.subject)
 
 
 def first_line(error: BaseException) -> str:

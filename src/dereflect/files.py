@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def writing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Pa
     try:
         if not overwrite and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         yield temporary
         if temporary.is_dir():
             _move_folder(temporary, path)
@@ -47,7 +47,7 @@ def writing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Pa
     except OSError as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise InputError(path, f"cannot be written ({first_line(error)})") from error
     finally:
         with contextlib.suppress(OSError):
             if temporary.is_dir():
@@ -60,6 +60,13 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     """Write UTF-8 text in place of what is there; see `writing`."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # among them FileExistsError: a file has the folder's name
+        raise InputError(path, f"cannot be written ({first_line(error)})") from error
 
 
 def _move_folder(temporary: Path, path: Path) -> None:

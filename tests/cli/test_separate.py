@@ -49,7 +49,7 @@ def test_a_folder_s_tree_is_mirrored(separate, tmp_path):
     flat = separate(tmp_path / "in", "-o", tmp_path / "flat")
     assert flat.code == 0
     assert names(tmp_path / "flat") == ["a_reflection.jpg", "a_transmission.jpg"]
-    assert "1 file passed over, being no picture" in flat.err
+    assert "1 file skipped (not an image)" in flat.err
     assert separate(tmp_path / "in", "-r", "-o", tmp_path / "out", "--layers", "transmission").code == 0
     assert names(tmp_path / "out") == [
         "a_transmission.jpg",
@@ -111,12 +111,12 @@ def test_skip_existing_completes_what_is_half_there(separate, tmp_path):
     assert "a_reflection.png" in names(tmp_path)
 
 
-def test_a_second_run_passes_over_the_outputs_of_the_first(separate, tmp_path):
+def test_a_second_run_skips_the_outputs_of_the_first(separate, tmp_path):
     photo(tmp_path / "a.png")
     assert separate(tmp_path).code == 0
     again = separate(tmp_path, "--skip-existing")
     assert again.code == 0
-    assert "2 earlier outputs passed over" in again.err
+    assert "2 earlier outputs skipped" in again.err
     assert len(names(tmp_path)) == 3
 
 

@@ -6,7 +6,6 @@ A new verb is a function in its own file and one line under "the verbs" below.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from dereflect.cli import (
     train,
     video,
 )
+from dereflect.cli.messages import fault_line, usage_line
 from dereflect.errors import DereflectError
 
 _UsageError: Any = typer.BadParameter.__base__  # which typer itself does not export
@@ -91,14 +91,13 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False, prog_name="dereflect"))
     except DereflectError as error:
-        line = " ".join(str(error).split())
-        typer.echo(f"dereflect: {line}", err=True)
+        typer.echo(f"dereflect: {fault_line(error)}", err=True)
         sys.exit(2)
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb: its help
             error.show()
         else:
-            typer.echo(f"dereflect: {_usage_line(error)}", err=True)
+            typer.echo(f"dereflect: {usage_line(error)}", err=True)
         sys.exit(2)
     except typer.Abort:
         sys.exit(130)
@@ -106,16 +105,3 @@ def main() -> None:
         # The reader of our standard output went away (e.g. `| head`): silence the flush at exit and stop.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def _usage_line(error: Any) -> str:
-    """A fault in the words of the command line: the word, what is wrong with it, and where to read on."""
-    text = " ".join(error.format_message().split()).removesuffix(".")
-    text = re.sub(r"^Invalid value for '?([^':]+)'?: (?:Value error, |Input )?", r"\1: ", text)
-    text = re.sub(r"^Missing (?:argument|option|parameter) '([^']+)'", r"\1: is missing", text)
-    text = re.sub(r"^No such (option|command):? '?([^ ']+)'?", r"\2: no such \1", text)
-    text = re.sub(r"^Option '([^']+)' ", r"\1: ", text)
-    text = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)", r"\1: not expected here", text)
-    text = text.replace("(Possible options: ", "(perhaps ")
-    place = error.ctx.command_path if error.ctx is not None else "dereflect"
-    return f"{text}; see  {place} --help"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dereflect.cli.options import Device, DeviceOption, DType, DTypeOption, SetOption, parse_settings
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 
 
 def benchmark(
@@ -70,5 +70,5 @@ def benchmark(
             text = json.dumps({"machine": machine, "speeds": [asdict(speed) for speed in speeds]}, indent=1)
             (output / "speed.json").write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+            raise InputError(output, f"cannot be written ({first_line(error)})") from error
         typer.echo(f"written to {output / 'speed.md'}")

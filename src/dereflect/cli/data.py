@@ -55,4 +55,4 @@ def check(folder: Annotated[Path, typer.Argument(help="A data set, or a folder o
         for name in [name for name in LAYOUTS if name not in there]:
             typer.echo(f"not there: {name}, offered by {LAYOUTS[name].offered}")
     if found.faults:
-        raise InputError(f"{folder}: {len(found.usable)} data sets usable, {len(found.faults)} with faults")
+        raise InputError(folder, f"{len(found.usable)} data sets usable, {len(found.faults)} with faults")

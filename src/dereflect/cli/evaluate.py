@@ -22,7 +22,7 @@ from dereflect.cli.options import (
     TileOption,
     parse_settings,
 )
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 
 _MEASURE = "Measuring"
 
@@ -108,7 +108,7 @@ def evaluate(
     names = [found.name for found in sets]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"--data: two data sets are called '{name}'; rename a folder")
+            raise InputError(None, f"two data sets are called '{name}'; rename a folder", option="data")
     measures, absent = load_perceptual([column.name for column in preset.columns], weights, download_weights)
     sources = [*(model or []), *(part.strip() for part in (models or "").split(",") if part.strip())]
     for source in sources:
@@ -127,7 +127,9 @@ def evaluate(
         from dereflect.evaluation.ablation import load_variants, read_ablation
 
         if len(sources) > 1:
-            raise InputError("--ablate: give one --model at most, the weights that the variants share")
+            raise InputError(
+                None, "give one --model at most, the weights that the variants share", option="ablate"
+            )
         plan = read_ablation(ablate)
         systems = load_variants(plan, sources[0] if sources else None, options, run_settings)
     else:
@@ -142,9 +144,7 @@ def evaluate(
             output, records, sets, preset, {titles[name]: reason for name, reason in absent.items()}, plan
         )
     except OSError as error:
-        raise InputError(
-            f"{error.filename or output}: cannot be written ({error.strerror or error})"
-        ) from error
+        raise InputError(error.filename or output, f"cannot be written ({first_line(error)})") from error
     if not quiet:
         rows = summarise(records, preset)
         for line in verdicts(rows, preset):

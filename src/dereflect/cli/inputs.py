@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dereflect.errors import DereflectError, InputError
+from dereflect.errors import InputError, Option, Remedy, first_line
 from dereflect.images.reading import PICTURE_SUFFIXES
 
 _OUTPUT_ENDINGS = ("_transmission", "_reflection", "_side_by_side")
@@ -28,10 +28,10 @@ class Found:
     """What the INPUT words stand for."""
 
     photos: list[Photo] = field(default_factory=list)
-    errors: list[tuple[str, str]] = field(default_factory=list)
-    """(word, reason) of words that stand for nothing."""
+    errors: list[InputError] = field(default_factory=list)
+    """Words that stand for nothing, folders that cannot be read."""
     others: int = 0
-    """Files in folders that are no pictures."""
+    """Files in folders that are not images."""
     own_outputs: int = 0
     """Files in folders that an earlier run has written beside their photos."""
 
@@ -41,7 +41,7 @@ def find_photos(words: Sequence[str], recursive: bool = False) -> Found:
     matches.
 
     Args:
-        words: of the command line, ``-`` apart.
+        words: of the command line, without ``-``.
         recursive: also look into folders of folders (not through links, which may go in circles).
     """
     found = Found()
@@ -51,7 +51,7 @@ def find_photos(words: Sequence[str], recursive: bool = False) -> Found:
             for path in _matches(word):
                 _add(path, recursive, found, seen)
         except InputError as error:
-            found.errors.append((word, str(error)))
+            found.errors.append(error)
     return found
 
 
@@ -60,7 +60,7 @@ def _matches(word: str) -> list[Path]:
         return [Path(word)]
     matches = sorted(glob.glob(word, recursive=True))
     if not matches:
-        raise InputError(f"{word}: no file matches this pattern")
+        raise InputError(word, "no file matches this pattern")
     return [Path(match) for match in matches]
 
 
@@ -69,7 +69,7 @@ def _add(path: Path, recursive: bool, found: Found, seen: set[str]) -> None:
         is_folder = os.path.isdir(path)
         os.stat(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {_why_not(error)}") from error
+        raise InputError(path, _why_not(error)) from error
     if not is_folder:
         _add_photo(Photo(path), found, seen)
         return
@@ -88,8 +88,8 @@ def _add(path: Path, recursive: bool, found: Found, seen: set[str]) -> None:
             else:
                 _add_photo(Photo(file, Path(folder).relative_to(path)), found, seen)
     if len(found.photos) == before and found.own_outputs == own_before and len(found.errors) == errors_before:
-        hint = "" if recursive else "; --recursive looks into its folders too"
-        raise InputError(f"{path}: no pictures in this folder{hint}")
+        remedy = None if recursive else Remedy("{} looks into its folders too", Option("recursive", True))
+        raise InputError(path, "no pictures in this folder", remedy=remedy)
 
 
 def _stems(name: str, ending: str, names: set[str]) -> Iterator[str]:
@@ -99,9 +99,9 @@ def _stems(name: str, ending: str, names: set[str]) -> Iterator[str]:
         yield stem
 
 
-def _folders(path: Path, recursive: bool, errors: list[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+def _folders(path: Path, recursive: bool, errors: list[InputError]) -> Iterator[tuple[str, list[str]]]:
     def note(error: OSError) -> None:
-        errors.append((str(error.filename), f"{error.filename}: {error.strerror}"))
+        errors.append(InputError(error.filename, first_line(error)))
 
     for folder, folders, files in os.walk(path, onerror=note):
         yield folder, [name for name in files if not name.startswith(".")]
@@ -123,8 +123,7 @@ def _why_not(error: Exception) -> str:
             return "no such file or folder"
         if error.errno == errno.ELOOP:
             return "a link that leads back to itself"
-        return error.strerror or str(error)
-    return str(error)
+    return first_line(error)
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
@@ -141,10 +140,5 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     except ValueError:
         number = total = 0
     if not 1 <= number <= total:
-        raise InputError(f"--shard {text}: write it as i/n, from 1/n to n/n")
+        raise InputError(text, "write it as i/n, from 1/n to n/n", option="shard")
     return number - 1, total
-
-
-def reason_of(error: DereflectError, name: str) -> str:
-    """The error's text without the file name that it begins with, for lines that begin with it already."""
-    return " ".join(str(error).removeprefix(f"{name}: ").split())

@@ -145,8 +145,8 @@ def parse_settings(pairs: Iterable[str] | None) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise InputError(f"--set {pair}: write it as key=value")
+            raise InputError(pair, "write it as key=value", option="set")
         if key in settings:
-            raise InputError(f"--set {key}: given twice")
+            raise InputError(None, "given twice", setting=key)
         settings[key] = value.strip()
     return settings

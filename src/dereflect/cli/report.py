@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dereflect.cli.messages import reason_of
+from dereflect.errors import DereflectError
+
 if TYPE_CHECKING:
     from dereflect.cli.inputs import Found
     from dereflect.separation import Separation
@@ -105,11 +108,11 @@ class Report:
         if self.verbose:
             self._line(f"{path}: outputs are there already, skipped")
 
-    def failed(self, name: str, reason: str) -> None:
-        """A photo, or a word of the command line, came to nothing."""
+    def failed(self, name: str, error: DereflectError) -> None:
+        """A photo, or an input of the command line, could not be used."""
         self.failures += 1
         self._advance()
-        reason = " ".join(reason.removeprefix(f"{name}: ").split())
+        reason = reason_of(error, name)
         if self.as_json:
             self._json(input=name, status="failed", error=reason)
         self._line(f"{name}: {reason}", error=True)
@@ -127,9 +130,9 @@ class Report:
         if self.skips:
             parts.append(f"{self.skips} skipped, whose outputs are there already")
         if found.own_outputs:
-            parts.append(f"{_count(found.own_outputs, 'earlier output')} passed over")
+            parts.append(f"{_count(found.own_outputs, 'earlier output')} skipped")
         if found.others:
-            parts.append(f"{_count(found.others, 'file')} passed over, being no picture")
+            parts.append(f"{_count(found.others, 'file')} skipped (not an image)")
         if self.failures:
             parts.append(f"{self.failures} failed")
         if not self.quiet and (self.total + self.failures > 1 or len(parts) > 1 or self.verbose):

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 from dereflect import images
 from dereflect.cli.explain import explain_paths, write_explanations
-from dereflect.cli.inputs import Photo, reason_of
+from dereflect.cli.inputs import Photo
 from dereflect.cli.report import Report
-from dereflect.errors import DereflectError, InputError
+from dereflect.errors import DereflectError, InputError, Option, Remedy
 from dereflect.images.writing import target_format
 from dereflect.separation import output_paths
 from dereflect.separator import Separator
@@ -45,7 +45,7 @@ class Run:
             try:
                 self._one(photo, inputs, report)
             except DereflectError as error:
-                report.failed(str(photo.path), reason_of(error, str(photo.path)))
+                report.failed(str(photo.path), error)
 
     def _one(self, photo: Photo, inputs: set[str], report: Report) -> None:
         started = time.perf_counter()
@@ -70,7 +70,11 @@ class Run:
             return
         if existing and not (self.overwrite or self.skip_existing):
             raise InputError(
-                f"{existing[0]} exists already; --overwrite replaces it, --skip-existing skips it"
+                existing[0],
+                "exists already",
+                remedy=Remedy(
+                    "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
+                ),
             )
         result = self.separator(photo.path, **self.call)
         # Skipping what is there already, a photo with one of two outputs gets the other.
@@ -89,11 +93,14 @@ class Run:
             key = _key(path)
             if key in inputs:
                 raise InputError(
-                    f"its output {path} is itself one of the inputs; choose another folder with --output"
+                    photo.path,
+                    f"its output {path} is itself one of the inputs",
+                    remedy=Remedy("choose another folder with {}", "output"),
                 )
             if key in self._claimed:
                 raise InputError(
-                    f"its output {path} would be the same as that of {self._claimed[key]}; rename one"
+                    photo.path,
+                    f"its output {path} would be the same as that of {self._claimed[key]}; rename one",
                 )
         for path in paths.values():
             self._claimed[_key(path)] = photo.path
@@ -103,7 +110,7 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO, layer: str) -> None:
     """Separate the picture that comes in on `source`; write one layer to `target`, or both into a folder."""
     content = source.read()
     if not content:
-        raise InputError("-: standard input is empty")
+        raise InputError("-", "standard input is empty")
     try:
         result = run.separator(content, **run.call)
         if run.output is not None:
@@ -113,7 +120,7 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO, layer: str) -> None:
         picture = result.pictures[layer]
         encoded = images.encode(picture, target_format(picture.format, run.format), run.metadata)
     except InputError as error:
-        raise InputError(f"-: {reason_of(error, 'picture')}") from error
+        raise error.about("-") from error
     target.write(encoded)
     target.flush()
 

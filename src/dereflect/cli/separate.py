@@ -176,25 +176,26 @@ def separate(
     from dereflect.cli.run import Run, run_pipe
 
     if overwrite and skip_existing:
-        raise InputError("--overwrite and --skip-existing contradict each other; give one of them")
+        raise InputError("--overwrite and --skip-existing", "contradict each other; give one of them")
     first, step = parse_shard(shard)
     options = parse_settings([*(settings or []), *([] if steps is None else [f"steps={steps}"])])
     piped = "-" in inputs
     if piped and (len(inputs) > 1 or as_json or side_by_side or explain):
         raise InputError(
-            "-: standard input goes alone to standard output, "
-            "without other inputs, --json, --side-by-side or --explain"
+            "-",
+            "standard input goes alone to standard output, "
+            "without other inputs, --json, --side-by-side or --explain",
         )
     if piped and layers is Layer.both and output is None:
         raise InputError(
-            "-: standard output takes one picture; give --layers transmission or --layers reflection"
+            "-", "standard output takes one image; give --layers transmission or --layers reflection"
         )
 
     found = find_photos([word for word in inputs if word != "-"], recursive)
     photos = found.photos[first::step]
     report = Report(len(photos), quiet=quiet, verbose=verbose, as_json=as_json)
-    for word, reason in found.errors:
-        report.failed(word, reason)
+    for error in found.errors:
+        report.failed(error.subject, error)
     if not photos and not piped:
         raise typer.Exit(report.finish(found))
 

@@ -15,7 +15,7 @@ from dereflect.cli.options import (
     MaxSizeOption,
     QuietOption,
 )
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import InputError, MissingExtra, Remedy
 
 _LIMITS = "Limits"
 
@@ -84,7 +84,13 @@ def serve(
     """
     from dereflect.web.settings import MEGABYTE, Access, Limits
 
-    access = Access(host, token or None)
+    try:
+        access = Access(host, token or None)
+    except InputError as error:
+        if error.option != "host":
+            raise
+        remedy = Remedy("give {}, or set DEREFLECT_TOKEN", "token")
+        raise InputError(host, error.reason, option="host", remedy=remedy) from error
     try:
         import python_multipart  # noqa: F401 - FastAPI needs it for uploads
         import uvicorn  # noqa: F401
@@ -108,7 +114,9 @@ def serve(
     for source in models or ["default"]:
         separator = load(source, device=device.value, dtype=dtype.value, max_size=max_size)
         if separator.name in separators:
-            raise InputError(f"--model {source}: another model is called '{separator.name}'; rename one")
+            raise InputError(
+                source, f"another model is called '{separator.name}'; rename one", option="model"
+            )
         separators[separator.name] = separator
     server = make_server(create_app(separators, access, limits), host, port, limits)
     if not quiet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dereflect.cli.options import OverwriteOption, QuietOption
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Option, Remedy, first_line
 
 if TYPE_CHECKING:
     from dereflect.data.synthesis.triplet import Triplet
@@ -51,14 +51,18 @@ def synthesize(
     from dereflect.data.synthesis.physical import PRESETS
 
     if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: one of {', '.join(PRESETS)}")
+        raise InputError(preset, f"one of {', '.join(PRESETS)}", option="preset")
     if (output / records.RECORD).exists() and not overwrite:
-        raise InputError(f"{output}: holds triplets already; --overwrite replaces those of the same number")
+        raise InputError(
+            output,
+            "holds triplets already",
+            remedy=Remedy("{} replaces those of the same number", Option("overwrite", True)),
+        )
     if record is not None:
         entries, old_transmission, old_reflection = records.read_record(record)
         transmission, reflection = transmission or old_transmission, reflection or old_reflection
     elif transmission is None or reflection is None:
-        raise InputError("--transmission and --reflection are needed (or --record)")
+        raise InputError("--transmission and --reflection", "are needed (or --record)")
     else:
         options = {"preset": preset} if rule == "physical" else {}
         entries = records.plan(transmission, reflection, number, rule, seed, size, **options)
@@ -73,6 +77,6 @@ def synthesize(
         if shown:
             records.contact_sheet(shown).save(output / "contact_sheet.jpg", quality=90)
     except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise InputError(output, f"cannot be written ({first_line(error)})") from error
     if not quiet:
         typer.echo(f"{len(entries)} triplets in {output}; made again by --record {output / records.RECORD}")

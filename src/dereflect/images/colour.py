@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from dereflect.errors import InputError
-from dereflect.images.picture import Array
+from dereflect.errors import InputError, first_line
+from dereflect.images.picture import UNNAMED, Array
 
 SAME_COLOURS = 2
 """Levels of 255 by which a profile may differ from sRGB and still count as sRGB."""
@@ -68,7 +68,7 @@ def cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert a CMYK image by its own profile."""
     converted = ImageCms.applyTransform(image, _transform(profile, None, mode="CMYK"))
     if converted is None:
-        raise InputError("its colour profile cannot be used")
+        raise InputError(UNNAMED, "its colour profile cannot be used")
     return converted
 
 
@@ -92,7 +92,9 @@ def _transform(source: bytes | None, target: bytes | None, mode: str = "RGB") ->
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         )
     except (ImageCms.PyCMSError, OSError) as error:
-        raise InputError(f"its colour profile is damaged ({error}); remove or replace it") from error
+        raise InputError(
+            UNNAMED, f"its colour profile is damaged ({first_line(error)}); remove or replace it"
+        ) from error
 
 
 def _profile(data: bytes | None) -> Any:

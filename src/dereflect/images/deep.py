@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dereflect.errors import InputError, MissingExtra
-from dereflect.images.picture import Array
+from dereflect.errors import InputError, MissingExtra, first_line
+from dereflect.images.picture import UNNAMED, Array
 
 BITS_PER_SAMPLE, SAMPLE_FORMAT = 258, 339
 
@@ -28,26 +28,30 @@ def sample_bits(image: Image.Image, head: bytes) -> int:
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         if set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
-            raise InputError("holds floating-point or signed samples; convert it to 8 or 16 bit unsigned")
+            raise InputError(
+                UNNAMED, "holds floating-point or signed samples; convert it to 8 or 16 bit unsigned"
+            )
         return max(tags.get(BITS_PER_SAMPLE, (1,)))
     return 8
 
 
-def read_deep(data: bytes, name: str) -> Array:
+def read_deep(data: bytes) -> Array:
     """Decode a 16-bit PNG or TIFF to (H, W, C) uint16, as it lies in the file (orientation not applied).
 
     Raises:
         MissingExtra: pyvips is not installed.
         InputError: the file is damaged.
     """
-    vips = _import_vips(name)
+    vips = _import_vips()
     try:
         image = vips.Image.new_from_buffer(data, "", fail_on="error")
         values: Array = image.numpy()
     except vips.Error as error:
-        raise InputError(f"cannot be decoded ({_first_line(error)})") from error
+        raise InputError(UNNAMED, f"cannot be decoded ({first_line(error)})") from error
     if values.dtype != np.uint16:
-        raise InputError(f"holds samples of an unusual kind ({image.format}); convert it to 8 or 16 bit")
+        raise InputError(
+            UNNAMED, f"holds samples of an unusual kind ({image.format}); convert it to 8 or 16 bit"
+        )
     return values if values.ndim == 3 else values[..., None]
 
 
@@ -56,7 +60,7 @@ def convert_deep(values: Array, profile: bytes, to_srgb: bool) -> Array:
     import tempfile
     from pathlib import Path
 
-    vips = _import_vips("picture")
+    vips = _import_vips()
     # libvips takes a profile other than the embedded one only as a file.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "profile.icc"
@@ -66,16 +70,12 @@ def convert_deep(values: Array, profile: bytes, to_srgb: bool) -> Array:
         try:
             return np.asarray(image.icc_transform(target, input_profile=source, depth=16).numpy())
         except vips.Error as error:
-            raise InputError(f"its colour profile cannot be used ({_first_line(error)})") from error
+            raise InputError(UNNAMED, f"its colour profile cannot be used ({first_line(error)})") from error
 
 
-def _import_vips(name: str) -> Any:
+def _import_vips() -> Any:
     try:
         import pyvips
     except (ImportError, OSError) as error:  # OSError: the package is there, the library it binds is not
-        raise MissingExtra("pyvips", "deep", f"{name}: 16-bit colour") from error
+        raise MissingExtra("pyvips", "deep", "16-bit colour", UNNAMED) from error
     return pyvips
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["unknown fault"])[0]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[Any]
+UNNAMED = "picture"
+"""What errors call a picture that came without a file name."""
 
 
 @dataclass(frozen=True)

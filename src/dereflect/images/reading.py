@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dereflect.errors import DereflectError, InputError, MissingExtra
+from dereflect.errors import DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.images import colour, deep, metadata
-from dereflect.images.picture import Array, Metadata, Picture
+from dereflect.images.picture import UNNAMED, Array, Metadata, Picture
 
 DEFAULT_MAX_PIXELS = 200_000_000
 PICTURE_SUFFIXES = frozenset(
@@ -55,16 +55,14 @@ def read(source: str | os.PathLike[str] | bytes, max_pixels: int = DEFAULT_MAX_P
         InputError: not there, not a picture, damaged, too large, or of a kind that has to be converted first.
         MissingExtra: HEIC or 16-bit colour without the package that reads it.
     """
-    name = "picture" if isinstance(source, bytes) else os.fspath(source)
+    name = UNNAMED if isinstance(source, bytes) else os.fspath(source)
     with _opened(source, max_pixels) as (image, file):
         try:
             return _decode(image, file, name)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-        except MissingExtra:
-            raise
+        except DereflectError as error:
+            raise error.about(name) from error
         except Exception as error:  # decoders raise whatever they like on damaged files
-            raise InputError(f"{name}: damaged picture ({_reason(error)})") from error
+            raise InputError(name, f"damaged picture ({first_line(error)})") from error
 
 
 def probe(
@@ -102,7 +100,7 @@ def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             source.load()
             return _from_pillow(source)
         except OSError as error:
-            raise InputError(f"picture: damaged ({_reason(error)})") from error
+            raise InputError(UNNAMED, f"damaged ({first_line(error)})") from error
     if isinstance(source, np.ndarray):
         return from_array(source)
     if hasattr(source, "detach"):
@@ -111,13 +109,13 @@ def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             tensor = tensor[0]
         if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
             raise InputError(
-                f"tensor of shape {tuple(source.shape)}: give one picture, (C, H, W) with C 1, 3 or 4"
+                f"tensor of shape {tuple(source.shape)}", "give one picture, (C, H, W) with C 1, 3 or 4"
             )
         if tensor.dtype.is_floating_point:
             tensor = tensor.float()
         return from_array(np.moveaxis(tensor.numpy(), 0, -1))
     raise InputError(
-        f"a {type(source).__name__} is no picture: give a path, bytes, Pillow image, array or tensor"
+        type(source).__name__, "is not a picture; give a path, bytes, Pillow image, array or tensor"
     )
 
 
@@ -128,14 +126,14 @@ def from_array(values: Array) -> Picture:
         or 0 in values.shape
         or (values.ndim == 3 and values.shape[2] not in (1, 3, 4))
     ):
-        raise InputError(f"array of shape {values.shape}: give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+        raise InputError(f"array of shape {values.shape}", "give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
     if np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.float32)
         if not np.isfinite(values).all() or values.min() < -0.01 or values.max() > 1.01:
-            raise InputError("array of floats: values must be finite and lie in [0, 1]")
+            raise InputError("array of floats", "values must be finite and lie in [0, 1]")
         values = values.clip(0.0, 1.0)
     elif values.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"array of {values.dtype}: give uint8, uint16, or floats in [0, 1]")
+        raise InputError(f"array of {values.dtype}", "give uint8, uint16, or floats in [0, 1]")
     alpha = None
     if values.ndim == 3 and values.shape[2] == 4:
         values, alpha = values[..., :3], np.ascontiguousarray(values[..., 3])
@@ -148,34 +146,36 @@ def from_array(values: Array) -> Picture:
 def _opened(
     source: str | os.PathLike[str] | bytes, limit: int
 ) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO]]:
-    name = "picture" if isinstance(source, bytes) else os.fspath(source)
+    name = UNNAMED if isinstance(source, bytes) else os.fspath(source)
     with contextlib.ExitStack() as stack:
         file: BinaryIO
         if isinstance(source, bytes):
             file = io.BytesIO(source)
         else:
             if os.path.isdir(name):
-                raise InputError(f"{name}: is a folder, not a picture")
+                raise InputError(name, "is a folder, not a picture")
             try:
                 file = stack.enter_context(open(name, "rb"))
             except (OSError, ValueError) as error:
-                raise InputError(f"{name}: {_reason(error)}") from error
+                raise InputError(name, first_line(error)) from error
         try:
             head = file.read(32)
             if not head:
-                raise InputError(f"{name}: is empty")
+                raise InputError(name, "is empty")
             image = stack.enter_context(_open_image(file, head, name))
         except (UnidentifiedImageError, SyntaxError) as error:
-            raise InputError(f"{name}: is not a picture that can be read, or is damaged") from error
+            raise InputError(name, "is not a picture that can be read, or is damaged") from error
         except DereflectError:
             raise
         except Exception as error:
-            raise InputError(f"{name}: cannot be read ({_reason(error)})") from error
+            raise InputError(name, f"cannot be read ({first_line(error)})") from error
         millions = image.width * image.height / 1e6
         if millions * 1e6 > limit:
             raise InputError(
-                f"{name}: {image.width} x {image.height} is {millions:.0f} megapixels, over the limit of "
-                f"{limit / 1e6:.0f}; raise it with --max-pixels"
+                name,
+                f"{image.width} x {image.height} is {millions:.0f} megapixels, over the limit of "
+                f"{limit / 1e6:.0f}",
+                remedy=Remedy("raise it with {}", "max_pixels"),
             )
         yield image, file
 
@@ -186,7 +186,7 @@ def _open_image(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFile:
         try:
             import pillow_heif
         except ImportError as error:
-            raise MissingExtra("pillow-heif", "heif", f"{name}: HEIC") from error
+            raise MissingExtra("pillow-heif", "heif", "HEIC", name) from error
         pillow_heif.register_heif_opener()
         formats = ("HEIF",)
     Image.init()  # a list of formats makes Pillow look only at readers that are imported already
@@ -209,7 +209,9 @@ def _decode(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Picture:
     if frames > 1 and image.format == "TIFF":
         notes.append(f"has {frames} pages; the first is used")
     elif frames > 1 and image.format not in _STILL_FORMATS:
-        raise InputError(f"is animated ({frames} frames); save the frame that you want as a still picture")
+        raise InputError(
+            UNNAMED, f"is animated ({frames} frames); save the frame that you want as a still picture"
+        )
     if image.info.get("bit_depth", 8) > 8:
         notes.append(f"its {image.info['bit_depth']} bits a sample are read as 8")
     file.seek(0)
@@ -217,9 +219,11 @@ def _decode(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Picture:
     values = orientation = None
     if bits > 8 and image.mode not in ("I;16", "I;16B", "I;16L", "I"):
         if bits != 16 or image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA"):
-            raise InputError(f"is {image.mode} with {bits} bits a sample; convert it to RGB with 8 or 16")
+            raise InputError(
+                UNNAMED, f"is {image.mode} with {bits} bits a sample; convert it to RGB with 8 or 16"
+            )
         file.seek(0)
-        values = deep.read_deep(file.read(), name)
+        values = deep.read_deep(file.read())
         if image.format == "TIFF":  # Pillow will turn its own pixels and forget that it did; libvips does not
             orientation = image.getexif().get(metadata.ORIENTATION, 1)
     lossless = image.format not in _LOSSY_FORMATS and not (image.format == "WEBP" and _is_lossy_webp(file))
@@ -269,12 +273,12 @@ def _in_plain_mode(image: Image.Image, known: Metadata, notes: list[str]) -> tup
         image = image.convert("L")
     elif image.mode == "CMYK":
         if not colour.is_cmyk(known.icc):
-            raise InputError("is CMYK without a colour profile; convert it to RGB")
+            raise InputError(UNNAMED, "is CMYK without a colour profile; convert it to RGB")
         image = colour.cmyk_to_srgb(image, known.icc or b"")
         known = replace(known, icc=None)
         notes.append("CMYK was converted to sRGB by its profile")
     elif image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I"):
-        raise InputError(f"has the colour mode {image.mode}; convert it to RGB")
+        raise InputError(UNNAMED, f"has the colour mode {image.mode}; convert it to RGB")
     image.format = found
     return image, known
 
@@ -292,9 +296,3 @@ def _is_lossy_webp(file: BinaryIO) -> bool:
         size = int.from_bytes(chunk[4:], "little")
         file.seek(size + size % 2, os.SEEK_CUR)
     return True
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

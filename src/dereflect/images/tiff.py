@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Remedy
 from dereflect.images.metadata import DESCRIPTIVE_TAGS, EXIF_FOLDER, GPS_FOLDER
-from dereflect.images.picture import Metadata, Picture, convert_depth
+from dereflect.images.picture import UNNAMED, Metadata, Picture, convert_depth
 
 _ROWS = 64  # of one strip
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
@@ -36,7 +36,7 @@ def encode_tiff(picture: Picture) -> bytes:
         differences[:, 1:] -= rows[:, :-1]  # modulo 256 or 65536
         strips.append(zlib.compress(differences.astype(differences.dtype.newbyteorder("<")).tobytes(), 4))
     if sum(map(len, strips)) > 2**32 - 2**24:
-        raise InputError("is too large for TIFF; choose --format png")
+        raise InputError(UNNAMED, "is too large for TIFF", remedy=Remedy("choose {} png", "format"))
 
     tags: Any = ImageFileDirectory_v2()
     _describe(tags, picture.metadata)

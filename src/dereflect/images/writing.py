@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import OVERWRITE, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.files import writing
-from dereflect.images.picture import Metadata, Picture, convert_depth
+from dereflect.images.picture import UNNAMED, Metadata, Picture, convert_depth
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF", "webp": "WEBP"}
-"""Names of ``--format`` to Pillow's names; ``keep`` takes the input's own."""
+"""Names of the option ``format`` to Pillow's names; ``keep`` takes the input's own."""
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -38,7 +38,7 @@ def target_format(source: str, wanted: str = "keep") -> str:
     """
     if wanted != "keep":
         if wanted not in FORMATS:
-            raise InputError(f"format '{wanted}' is unknown; one of keep, {', '.join(FORMATS)}")
+            raise InputError(wanted, f"unknown; one of keep, {', '.join(FORMATS)}", option="format")
         return FORMATS[wanted]
     return source if source in _SUFFIXES else "PNG"  # arrays have no format; GIF has too few colours
 
@@ -68,7 +68,11 @@ def encode(picture: Picture, format_name: str, metadata: bool = True) -> bytes:
     if not metadata:
         picture = replace(picture, metadata=Metadata(icc=picture.metadata.icc))
     if picture.alpha is not None and format_name == "JPEG":
-        raise InputError("has transparency, which JPEG cannot hold; choose --format png, tiff or webp")
+        raise InputError(
+            UNNAMED,
+            "has transparency, which JPEG cannot hold",
+            remedy=Remedy("choose {} png, tiff or webp", "format"),
+        )
     if format_name == "TIFF":
         from dereflect.images.tiff import encode_tiff
 
@@ -83,7 +87,11 @@ def encode(picture: Picture, format_name: str, metadata: bool = True) -> bytes:
     try:
         image.save(buffer, format=format_name, **_save_options(picture, format_name))
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot be written as {format_name} ({error}); choose another --format") from error
+        raise InputError(
+            UNNAMED,
+            f"cannot be written as {format_name} ({first_line(error)})",
+            remedy=Remedy("choose another {}", "format"),
+        ) from error
     return buffer.getvalue()
 
 
@@ -146,8 +154,8 @@ def write(
     """
     try:
         content = encode(picture, format_name, metadata)
-    except InputError as error:
-        raise InputError(f"{os.fspath(path)}: {error}") from error
+    except DereflectError as error:
+        raise error.about(path) from error
     write_bytes(content, path, overwrite)
 
 
@@ -170,6 +178,4 @@ def write_bytes(content: bytes, path: str | os.PathLike[str], overwrite: bool = 
         with writing(path, overwrite) as temporary:
             temporary.write_bytes(content)
     except FileExistsError as error:
-        raise InputError(
-            f"{path}: cannot be written (exists already; --overwrite replaces it, --skip-existing skips it)"
-        ) from error
+        raise InputError(path, "exists already", remedy=OVERWRITE) from error

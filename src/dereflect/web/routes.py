@@ -14,6 +14,7 @@ from dereflect._version import __version__
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.web.jobs import Job, LineFull, TimedOut
+from dereflect.web.messages import fault_line
 from dereflect.web.schemas import (
     CONTENT_TYPES,
     FILE,
@@ -36,7 +37,7 @@ from dereflect.web.schemas import (
     problems,
 )
 from dereflect.web.service import Answer, Kept, Service, Wish
-from dereflect.web.uploads import check_photo, check_picture, content_disposition, without_name
+from dereflect.web.uploads import check_photo, check_picture, content_disposition
 
 
 def make_router(service: Service) -> APIRouter:
@@ -240,7 +241,7 @@ def _as_http(error: BaseException | None) -> HTTPException:
     if isinstance(error, (CancelledError, asyncio.CancelledError)):
         return HTTPException(503, "stopped", {"Retry-After": "10"})
     if isinstance(error, DereflectError):
-        return HTTPException(422, without_name(error))
+        return HTTPException(422, fault_line(error))
     return HTTPException(500, "a fault of the service; its log says more")
 
 

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 from dereflect.web.settings import Limits
 
 
@@ -46,7 +46,9 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
         )[0]
         taken = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise InputError(f"--host {host}: not an address of this machine ({error.strerror})") from error
+        raise InputError(
+            host, f"not an address of this machine ({first_line(error)})", option="host"
+        ) from error
     if sys.platform != "win32":  # there, this option would let two servers share the port
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -55,7 +57,9 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
     except OSError as error:
         taken.close()
         raise InputError(
-            f"--host {host} --port {port}: cannot be used ({error.strerror}); choose another --port"
+            port,
+            f"cannot be used at {host} ({first_line(error)}); choose another",
+            option="port",
         ) from error
     shown = f"[{host.strip('[]')}]" if family == socket.AF_INET6 else host
     return taken, f"http://{shown}:{taken.getsockname()[1]}"

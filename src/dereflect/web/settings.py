@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Remedy
 
 MEGABYTE = 1_000_000
 
@@ -64,11 +64,13 @@ class Access:
 
     def __post_init__(self) -> None:
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or " " in self.token):
-            raise InputError("--token: give at least 8 ASCII characters without spaces")
+            raise InputError(None, "give at least 8 ASCII characters without spaces", option="token")
         if self.token is None and not is_loopback(self.host):
             raise InputError(
-                f"--host {self.host}: other machines can reach this address, so a token is needed; "
-                "give --token, or set DEREFLECT_TOKEN"
+                self.host,
+                "other machines can reach this address, so a token is needed",
+                option="host",
+                remedy=Remedy("give {}", "token"),
             )
 
 

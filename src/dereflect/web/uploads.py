@@ -17,6 +17,7 @@ from dereflect.errors import DereflectError, InputError
 from dereflect.images import Picture
 from dereflect.images.picture import convert_depth
 from dereflect.images.writing import target_format
+from dereflect.web.messages import fault_line
 
 LONGEST_STEM = 100
 ANY_SIZE = 1 << 62
@@ -64,7 +65,7 @@ def check_picture(content: bytes, field: str, max_pixels: int) -> str:
     try:
         format_name, width, height = images.probe(content, ANY_SIZE)
     except DereflectError as error:
-        raise HTTPException(415, f"{field}: {without_name(error)}") from error
+        raise HTTPException(415, f"{field}: {fault_line(error)}") from error
     if width * height > max_pixels:
         raise HTTPException(
             413,
@@ -80,15 +81,20 @@ def read_mask(content: bytes, photo: Picture, max_pixels: int) -> Picture:
     Raises:
         InputError: damaged, or of other proportions.
     """
-    mask = images.read(content, max_pixels)
+    try:
+        mask = images.read(content, max_pixels)
+    except DereflectError as error:
+        raise error.about("mask") from error
     if (mask.width, mask.height) == (photo.width, photo.height):
         return mask
     stretch = (mask.width / photo.width) / (mask.height / photo.height)
     # The shorter side of a small preview is a rounded number of pixels: allow it that pixel, too.
     if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(mask.width, mask.height)):
         raise InputError(
-            f"mask: is {mask.width} x {mask.height} and the photo {photo.width} x {photo.height}; "
-            "their proportions must be the same"
+            None,
+            f"is {mask.width} x {mask.height} and the photo {photo.width} x {photo.height}; "
+            "their proportions must be the same",
+            option="mask",
         )
     values = convert_depth(mask.pixels, np.dtype(np.float32))
     values = values if mask.grey else values.mean(axis=2)
@@ -114,9 +120,3 @@ def content_disposition(file_name: str) -> str:
     """The header that gives a download its name, for old and new clients (RFC 6266)."""
     plain = file_name.encode("ascii", "replace").decode("ascii").replace("?", "_")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
-
-
-def without_name(error: DereflectError) -> str:
-    """An error's text without the name that a picture in memory goes by, and without advice for the shell."""
-    text = " ".join(str(error).split()).removeprefix("picture: ")
-    return re.sub(r"; (choose|give|raise)[^;]*--[a-z-]+[^;]*$", "", text)
