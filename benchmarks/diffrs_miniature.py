@@ -20,6 +20,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image, ImageDraw, ImageFilter
 
+from dereflect.images.fidelity import unit_psnr as psnr
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
 from dereflect.methods.diffrs.fresh import assemble
@@ -27,7 +28,6 @@ from dereflect.methods.diffrs.method import load_pipeline
 from dereflect.methods.diffrs.prompts import PromptEmbeddings
 from dereflect.methods.diffrs.settings import DiffRSSettings
 from dereflect.methods.diffrs.synthesis import LatentSynthesis
-from dereflect.methods.diffrs.validation import psnr
 from dereflect.training.recipe import parse_recipe
 from dereflect.training.trainer import prepare
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import dereflect
 from dereflect.data.crops import decode, held_out, list_pictures, random_crop
 from dereflect.data.glass import GlassMix, photograph
-from dereflect.methods.default.objective import psnr
+from dereflect.images.fidelity import unit_psnr as psnr
 
 PLAIN = GlassMix(identity=0.0)
 ROWS = {

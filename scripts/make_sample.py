@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from dereflect.data.crops import to_tensor
 from dereflect.data.glass import gaussian_blur, linear_light
+from dereflect.images.tensors import to_tensor
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = (1200, 800)

@@ -11,6 +11,7 @@ from dereflect.errors import InputError
 from dereflect.images import Picture
 from dereflect.images.colour import colour_space
 from dereflect.images.picture import Array, convert_depth
+from dereflect.images.tensors import to_tensor
 from dereflect.tiling import Stripe
 
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -148,9 +149,3 @@ class Canvas:
     def residual(self) -> float:
         """Mean absolute difference between the input and both layers' sum clipped at white, in [0, 1]."""
         return self._difference / (3 * self.source.picture.height * self.source.picture.width)
-
-
-def to_tensor(pixels: Array) -> Tensor:
-    """(H, W, 3) of any depth to (3, H, W) float32 in [0, 1]."""
-    floats = torch.from_numpy(convert_depth(np.ascontiguousarray(pixels), np.dtype(np.float32)))
-    return floats.permute(2, 0, 1).contiguous()

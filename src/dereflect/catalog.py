@@ -161,13 +161,14 @@ def _load_folder(folder: Path, options: Options) -> Method:
 
 
 def _load_file(path: Path, options: Options) -> Method:
+    from dereflect.images import PICTURE_SUFFIXES
     from dereflect.weights import read_checkpoint
 
     if path.name == "config.json" or (
         path.name == "model.safetensors" and path.with_name("config.json").is_file()
     ):
         return _load_folder(path.parent, options)
-    if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".bmp", ".gif"}:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(f"{path}: is a picture, not a model")
     checkpoint: Mapping[str, Any] = read_checkpoint(path)
     for name in FAMILIES:

@@ -70,7 +70,7 @@ def test_empty_missing_and_double(folder, tmp_path):
 
 def test_a_text_file_named_jpg_is_named(folder):
     (folder / "blended" / "2.jpg").write_text("hello")
-    with pytest.raises(InputError, match=r"2\.jpg: not a readable picture"):
+    with pytest.raises(InputError, match=r"2\.jpg: is not a picture that can be read"):
         read_pairs(folder)
 
 

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from dereflect.data.pairs import SUFFIXES
+from dereflect.data.pairs import read_rgb
 from dereflect.errors import InputError
+from dereflect.images import PICTURE_SUFFIXES
+from dereflect.images.tensors import to_tensor
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -22,7 +23,7 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no pictures")
     return paths
@@ -34,27 +35,14 @@ def held_out(path: Path, every: int) -> bool:
 
 
 def decode(path: Path, short_side: int | None = None) -> Image.Image:
-    """Open a picture as RGB, reduced so that its shorter side is at most `short_side`."""
-    with Image.open(path) as image:
-        if short_side:
-            image.draft("RGB", (short_side, short_side))
-        picture = image.convert("RGB")
-    if short_side and min(picture.size) > short_side:
-        scale = short_side / min(picture.size)
-        size = (round(picture.width * scale), round(picture.height * scale))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return picture
+    """A picture as `dereflect.data.pairs.read_rgb` reads it, for Pillow's resizing."""
+    return Image.fromarray(read_rgb(path, short_side))
 
 
 def decode_all(paths: Iterable[Path], short_side: int | None = None, threads: int = 2) -> list[Image.Image]:
     """Decode many pictures with a few threads, in order."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda path: decode(path, short_side), paths))
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture -> (3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.asarray(image, dtype=np.uint8).copy()).permute(2, 0, 1).float() / 255
 
 
 def random_crop(

@@ -15,11 +15,11 @@ from dereflect.data.pairs import (
     TRANSMISSION,
     Pair,
     natural_order,
-    picture_size,
     pictures_by_stem,
     read_pairs,
 )
 from dereflect.errors import InputError
+from dereflect.images import upright_size
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ def _with_notes(found: DataSet) -> DataSet:
         notes += layout.faults
         if "R" in layout.layers and any(pair.reflection is None for pair in found.pairs):
             notes.append("no reflection_layer here, though the published set has one")
-    different = [pair for pair in found.pairs if len({picture_size(p) for p in pair.paths().values()}) > 1]
+    different = [pair for pair in found.pairs if len({upright_size(p) for p in pair.paths().values()}) > 1]
     for pair in different:
-        sizes = [picture_size(path) for path in pair.paths().values()]
+        sizes = [upright_size(path) for path in pair.paths().values()]
         spread = max(max(s[axis] for s in sizes) - min(s[axis] for s in sizes) for axis in (0, 1))
         if layout is None or spread > 2:
             raise InputError(

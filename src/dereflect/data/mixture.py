@@ -9,23 +9,26 @@ order; the distribution is the same, and a resumed run continues exactly.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from dereflect.data.augment import JointGeometry, align_size
+from dereflect.data.halves import ShuffledHalves
 from dereflect.data.pairs import Pair, read_rgb
-from dereflect.data.synthesis import ceilnet
+from dereflect.data.synthesis.triplet import Triplet
 from dereflect.errors import InputError
+from dereflect.images.tensors import to_tensor
 
 Sample = dict[str, Tensor]
+Rule = Callable[[NDArray[np.float32], NDArray[np.float32], np.random.Generator], Triplet]
+"""Takes (transmission, reflection, source of draws)."""
 
 
 @dataclass(frozen=True)
@@ -86,37 +89,26 @@ class Mixture:
 
 
 class PhotosBehindGlass:
-    """Synthetic samples: two photos of a list, brought to one geometry and mixed by the CEILNet rule.
+    """Synthetic samples: two photos of a list, brought to one geometry and mixed by a rule.
 
-    In epoch 0 the first half of the list (by file name) gives transmissions and the second half reflections,
-    paired by position. Before every later epoch the whole list is shuffled and halved again.
+    Args:
+        photos: see `ShuffledHalves`.
+        geometry: random geometry of training, drawn once for both photos.
+        mix: draws what it needs and mixes two (H, W, 3) pictures, e.g. a rule of `dereflect.data.synthesis`.
+        seed: of the order of the photos.
     """
 
-    def __init__(
-        self, photos: Sequence[Path], geometry: JointGeometry, ranges: ceilnet.Ranges, seed: int
-    ) -> None:
-        self.photos = sorted(photos, key=lambda path: path.name)
-        self.geometry, self.ranges, self.seed = geometry, ranges, seed
-        self._order: tuple[int, list[int]] = (0, list(range(len(self.photos))))
+    def __init__(self, photos: Sequence[Path], geometry: JointGeometry, mix: Rule, seed: int) -> None:
+        self.halves, self.geometry, self.mix = ShuffledHalves(photos, seed), geometry, mix
 
     def __len__(self) -> int:
-        return len(self.photos) // 2
-
-    def pair(self, epoch: int, index: int) -> tuple[Path, Path]:
-        """(transmission's photo, reflection's photo) of one sample."""
-        known, order = self._order
-        if known != epoch:
-            order = list(range(len(self.photos)))
-            if epoch:
-                random.Random(f"{self.seed}/{epoch}").shuffle(order)
-            self._order = epoch, order
-        return self.photos[order[index]], self.photos[order[len(self) + index]]
+        return len(self.halves)
 
     def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
-        """See `Source`. Targets: the transmission as it was, the reflection as it was added."""
-        pictures = [Image.fromarray(read_rgb(path)) for path in self.pair(epoch, index)]
+        """See `Source`. The layers are the rule's."""
+        pictures = [Image.fromarray(read_rgb(path)) for path in self.halves.pair(epoch, index)]
         clear, mirrored = (unit(picture) for picture in self.geometry.apply(pictures, draws.python))
-        mixed = ceilnet.mix(clear, mirrored, ceilnet.draw(draws.numpy, ranges=self.ranges))
+        mixed = self.mix(clear, mirrored, draws.numpy)
         return {
             "blended": to_tensor(mixed.blended),
             "transmission": to_tensor(mixed.transmission),
@@ -148,15 +140,10 @@ class RealPairs:
         if self.align:
             size = pictures[0].size
             pictures = [align_size(picture, size, self.align) for picture in pictures]
-        clear, blended = (to_tensor(unit(picture)) for picture in self.geometry.apply(pictures, draws.python))
+        clear, blended = (to_tensor(picture) for picture in self.geometry.apply(pictures, draws.python))
         return {"blended": blended, "transmission": clear, "reflection": blended - clear}
 
 
 def unit(picture: Image.Image) -> NDArray[np.float32]:
     """An 8-bit picture as (H, W, 3) float32 in [0, 1]."""
     return np.asarray(picture, dtype=np.float32) / np.float32(255)
-
-
-def to_tensor(picture: NDArray[np.float32]) -> Tensor:
-    """(H, W, 3) array to (3, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

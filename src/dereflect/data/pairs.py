@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from dereflect.errors import InputError
+from dereflect.images import PICTURE_SUFFIXES, read, upright_size
+from dereflect.images.picture import convert_depth
 
 BLENDED, TRANSMISSION, REFLECTION = "blended", "transmission_layer", "reflection_layer"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
         if path.stem in found:
             raise InputError(
@@ -104,26 +104,11 @@ def natural_order(names: Iterable[str]) -> list[str]:
     )
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) as the picture is shown, from the header alone.
-
-    Raises:
-        InputError: not a readable picture.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise InputError(f"{path}: not a readable picture ({_first_line(error)})") from error
-    return (height, width) if turned else (width, height)
-
-
 def refuse_different_sizes(pair: Pair) -> None:
     """Raise an InputError that names both files if the pictures of a pair differ in size."""
-    width, height = picture_size(pair.blended)
+    width, height = upright_size(pair.blended)
     for path in list(pair.paths().values())[1:]:
-        other = picture_size(path)
+        other = upright_size(path)
         if other != (width, height):
             raise InputError(
                 f"{path}: is {other[0]}x{other[1]}, but {pair.blended} is {width}x{height}; "
@@ -131,23 +116,27 @@ def refuse_different_sizes(pair: Pair) -> None:
             )
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
+def read_rgb(path: Path, short_side: int | None = None) -> NDArray[np.uint8]:
+    """Read a picture as training and evaluation see it: upright, RGB, 8 bit, without alpha.
+
+    Args:
+        short_side: reduce a picture whose shorter side is longer than this (Lanczos).
+
+    Returns:
+        (H, W, 3).
 
     Raises:
-        InputError: not a readable picture.
+        InputError, MissingExtra: as `dereflect.images.read`.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(upright_rgb(image))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable picture ({_first_line(error)})") from error
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """The picture turned upright and converted to 8-bit RGB."""
-    turned: Any = ImageOps.exif_transpose(image)
-    return turned.convert("RGB")
+    pixels = convert_depth(read(path, short_side=short_side).pixels, np.dtype(np.uint8))
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    height, width = pixels.shape[:2]
+    if short_side and min(height, width) > short_side:
+        scale = short_side / min(height, width)
+        size = (round(width * scale), round(height * scale))
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    return pixels
 
 
 def _same_stems(blended: dict[str, Path], partners: dict[str, Path], folder: Path) -> None:
@@ -163,7 +152,3 @@ def _same_stems(blended: dict[str, Path], partners: dict[str, Path], folder: Pat
 
 def _more(names: list[str]) -> str:
     return f" (nor have {len(names) - 1} others)" if len(names) > 1 else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

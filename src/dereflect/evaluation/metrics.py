@@ -15,16 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dereflect.errors import InputError
+from dereflect.images.fidelity import pair
+from dereflect.images.fidelity import psnr as psnr
 
 Picture = NDArray[Any]
 Window = Literal["uniform", "gaussian"]
-
-
-def psnr(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB, of the error over all values together; infinite when equal."""
-    x, y = _pair(estimate, target)
-    error = float(np.mean((x - y) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
 
 
 def psnr_per_channel(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
@@ -56,7 +51,7 @@ def ssim(
 
 def channelwise(measure: Any, estimate: Picture, target: Picture, *arguments: Any) -> list[float]:
     """Apply a measure to each channel by itself; a picture without a channel axis counts as one channel."""
-    x, y = _pair(estimate, target)
+    x, y = pair(estimate, target)
     if x.ndim == 2:
         return [measure(x, y, *arguments)]
     return [measure(x[..., c], y[..., c], *arguments) for c in range(x.shape[-1])]
@@ -102,7 +97,7 @@ def _windowed(x: Picture, weights: Picture) -> Picture:
 
 def ncc(estimate: Picture, target: Picture) -> float:
     """Normalised cross-correlation of the whole array: 1 where only contrast and brightness differ."""
-    x, y = _pair(estimate, target)
+    x, y = pair(estimate, target)
     x, y = x - x.mean(), y - y.mean()
     scale = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
     return float((x * y).sum()) / scale if scale > 0 else 0.0
@@ -119,7 +114,7 @@ def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -
     Raises:
         InputError: a side of the pictures is shorter than the window.
     """
-    x, y = _pair(estimate, target)
+    x, y = pair(estimate, target)
     if min(x.shape[:2]) < side:
         raise InputError(
             f"LMSE needs pictures of at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}"
@@ -145,11 +140,3 @@ def luma_studio_range(picture: Picture) -> Picture:
     """Luma as scikit-image's ``rgb2ycbcr`` has it (16..235, not rounded): uint8 in, float64 out."""
     red, green, blue = (picture[..., c].astype(np.float64) / 255 for c in range(3))
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
-
-
-def _pair(estimate: Picture, target: Picture) -> tuple[Picture, Picture]:
-    if estimate.shape != target.shape:
-        raise InputError(
-            f"pictures of different shapes cannot be compared: {estimate.shape} and {target.shape}"
-        )
-    return estimate.astype(np.float64), target.astype(np.float64)

@@ -1,7 +1,15 @@
 """Reading and writing pictures as people have them: orientation, profiles, metadata, alpha, 8 and 16 bit."""
 
 from dereflect.images.picture import Metadata, Picture
-from dereflect.images.reading import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, from_array, probe, read, read_any
+from dereflect.images.reading import (
+    DEFAULT_MAX_PIXELS,
+    PICTURE_SUFFIXES,
+    from_array,
+    probe,
+    read,
+    read_any,
+    upright_size,
+)
 from dereflect.images.writing import FORMATS, encode, suffix_of, write, write_bytes
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "read",
     "read_any",
     "suffix_of",
+    "upright_size",
     "write",
     "write_bytes",
 ]

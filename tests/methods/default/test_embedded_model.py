@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dereflect.catalog import load_method
-from dereflect.data.crops import to_tensor
+from dereflect.images.tensors import to_tensor
 from dereflect.methods.default.method import EMBEDDED
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

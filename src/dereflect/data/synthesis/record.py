@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dereflect._version import __version__
-from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, picture_size, pictures_by_stem, read_rgb
+from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, pictures_by_stem, read_rgb
 from dereflect.data.synthesis.triplet import Triplet
 from dereflect.downloads import sha256
 from dereflect.errors import InputError
+from dereflect.images import upright_size
 
 RULES = ("ceilnet", "dsrnet", "zhang", "screen", "physical")
 RECORD = "record.jsonl"
@@ -62,7 +63,7 @@ def plan(
     module = rule_module(rule)
     sources = [_pictures(folder) for folder in (transmissions, reflections)]
     if side:
-        sources[0] = [path for path in sources[0] if min(picture_size(path)) >= side]
+        sources[0] = [path for path in sources[0] if min(upright_size(path)) >= side]
         if not sources[0]:
             raise InputError(f"{transmissions}: no picture has {side} pixels on both sides; lower --size")
     entries = []
@@ -71,7 +72,7 @@ def plan(
         T = sources[0][int(random.integers(len(sources[0])))]
         others = [path for path in sources[1] if path.resolve() != T.resolve()] or sources[1]
         R = others[int(random.integers(len(others)))]
-        width, height = picture_size(T)
+        width, height = upright_size(T)
         size = (side, side) if side else (width, height)
         left, top = (int(random.integers(room + 1)) for room in (width - size[0], height - size[1]))
         corner = float(random.uniform()), float(random.uniform())

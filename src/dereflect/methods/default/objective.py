@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop, to_tensor
+from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop
 from dereflect.data.glass import DISPLAY, GlassMix, photograph, residual_reflection
 from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
+from dereflect.images.fidelity import unit_psnr
+from dereflect.images.tensors import to_tensor
 from dereflect.methods.default.method import DefaultMethod
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
 from dereflect.training.objective import Batch, Moment, Objective, Turn
@@ -279,7 +281,8 @@ class DefaultObjective(Objective):
                     continue
                 with torch.no_grad():
                     found_t = separate_padded(network, blended[None].to(next(network.parameters()).device))
-                scores.append((psnr(found_t.clamp(0, 1)[0].cpu(), truth), psnr(blended, truth)))
+                after = unit_psnr(found_t.clamp(0, 1)[0].cpu(), truth)
+                scores.append((after, unit_psnr(blended, truth)))
             means = np.mean(scores, axis=0)
             results[f"{name}_psnr"], results[f"{name}_gain"] = float(means[0]), float(means[0] - means[1])
         network.train()
@@ -312,11 +315,6 @@ def separate_padded(network: torch.nn.Module, blended: Tensor) -> Tensor:
     padded = F.pad(blended, (0, -width % 32, 0, -height % 32), mode="reflect")
     transmission: Tensor = network(padded)[0]
     return transmission[..., :height, :width]
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two tensors in [0, 1]."""
-    return -10 * math.log10(float((a - b).square().mean()) + 1e-12)
 
 
 def _log_error(error: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop
 from dereflect.data.pairs import read_pairs
 from dereflect.data.synthesis import dsrnet
+from dereflect.images.tensors import to_tensor
 
 
 class CropSettings(BaseModel):
@@ -77,8 +78,7 @@ class LayerCrops:
             (mirrored,) = random_crop([self.photos[second]], settings.crop, random, settings.smallest)
             triplet = dsrnet.mix(_array(scene), _array(mirrored), dsrnet.draw(random))
             blended, transmission, reflection = (
-                torch.from_numpy(layer).permute(2, 0, 1).contiguous()
-                for layer in (triplet.blended, triplet.transmission, triplet.reflection)
+                to_tensor(layer) for layer in (triplet.blended, triplet.transmission, triplet.reflection)
             )
         return {
             "blended": blended,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from dereflect.images.fidelity import unit_psnr
 from dereflect.methods.diffrs.settings import DiffRSSettings
 from dereflect.training.objective import Samples
 
@@ -58,9 +58,9 @@ class Validation:
                 output_type="pt",
             )
             for name in totals:
-                reached = psnr(output[name][0].cpu(), sample[name])
+                reached = unit_psnr(output[name][0].cpu(), sample[name])
                 totals[name] += reached / self.settings.pictures
-                gains[name] += (reached - psnr(sample["blended"], sample[name])) / self.settings.pictures
+                gains[name] += (reached - unit_psnr(sample["blended"], sample[name])) / self.settings.pictures
             found = [output.transmission[0].cpu(), output.reflection[0].cpu()]
             self.rows.append(
                 torch.cat([sample["blended"], *found, sample["transmission"], sample["reflection"]], dim=2)
@@ -74,8 +74,3 @@ class Validation:
         if self.rows:
             rows = torch.cat(self.rows, dim=1).clamp(0, 1).mul(255).round().byte()
             Image.fromarray(rows.permute(1, 2, 0).numpy()).save(folder / "validation.png")
-
-
-def psnr(found: Tensor, true: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures in [0, 1]."""
-    return -10 * math.log10(max(float((found - true).square().mean()), 1e-10))

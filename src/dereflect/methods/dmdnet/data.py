@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from dereflect.data.augment import JointGeometry
-from dereflect.data.crops import decode, list_pictures, to_tensor
+from dereflect.data.crops import decode, list_pictures
+from dereflect.data.halves import ShuffledHalves
+from dereflect.data.mixture import unit
 from dereflect.data.pairs import Pair, read_pairs
 from dereflect.data.synthesis import dsrnet
 from dereflect.errors import RecipeError
+from dereflect.images.tensors import to_tensor
 
 
 class Sources(BaseModel):
@@ -71,8 +73,7 @@ def choose_source(
 class GlassMixture:
     """Synthetic and real triplets. See `dereflect.training.objective.Samples`.
 
-    The list of photos is halved into scenes and mirrored pictures; from the second epoch on it is shuffled
-    first.
+    Photos are paired as `ShuffledHalves` does it.
 
     Raises:
         RecipeError: folders and shares do not fit, or a source is empty.
@@ -85,13 +86,13 @@ class GlassMixture:
                 f"each of real: {', '.join(sources.real) or 'none'}"
             )
         self.sources, self.seed = sources, seed
-        self.photos = sorted(list_pictures(_folder(folders, sources.photos)), key=lambda path: path.name)
-        if len(self.photos) < 2:
+        self.photos = ShuffledHalves(list_pictures(_folder(folders, sources.photos)), seed)
+        if not len(self.photos):
             raise RecipeError(f"{_folder(folders, sources.photos)}: at least two photos are needed")
         self.real = [_triplets(_folder(folders, name)) for name in sources.real]
         rotate = sources.rotate if sources.black_corner_rotation else 0.0
         self.geometry = JointGeometry(crop=sources.patch, scale=sources.scale, rotate=rotate)
-        self.lengths = [len(self.photos) // 2, *(len(pairs) for pairs in self.real)]
+        self.lengths = [len(self.photos), *(len(pairs) for pairs in self.real)]
 
     def __len__(self) -> int:
         return sum(self.lengths)
@@ -110,25 +111,14 @@ class GlassMixture:
                 "transmission": to_tensor(transmission),
                 "reflection": to_tensor(reflection),
             }
-        scene, mirrored = self._photo_pair(epoch, element)
+        scene, mirrored = self.photos.pair(epoch, element)
         (transmission,), (reflection,) = (
             self._cut([decode(scene)], draws),
             self._cut([decode(mirrored)], draws),
         )
         numbers = np.random.RandomState(draws.getrandbits(32))
-        arrays = [np.asarray(picture, dtype=np.float32) / 255 for picture in (transmission, reflection)]
-        mixed = dsrnet.mix(arrays[0], arrays[1], dsrnet.draw(numbers))
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(getattr(mixed, name).transpose(2, 0, 1)))
-            for name in ("blended", "transmission", "reflection")
-        }
-
-    def _photo_pair(self, epoch: int, element: int) -> tuple[Path, Path]:
-        photos = list(self.photos)
-        if epoch:
-            random.Random(f"{self.seed} {epoch}").shuffle(photos)
-        half = len(photos) // 2
-        return photos[element], photos[half + element]
+        mixed = dsrnet.mix(unit(transmission), unit(reflection), dsrnet.draw(numbers))
+        return {name: to_tensor(getattr(mixed, name)) for name in ("blended", "transmission", "reflection")}
 
     def _cut(self, pictures: list[Image.Image], draws: random.Random) -> list[Image.Image]:
         crops = self.geometry.apply(pictures, draws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
@@ -13,9 +12,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from dereflect.data.crops import decode, to_tensor
+from dereflect.data.crops import decode
 from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
+from dereflect.images.fidelity import unit_psnr
+from dereflect.images.tensors import to_tensor
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.data import GlassMixture, Sources
 from dereflect.methods.dmdnet.depth import load_depth_network
@@ -161,12 +162,12 @@ class DMDNetObjective(Objective):
                 image = blended[None].to(device)
                 with torch.no_grad():
                     done = network(image, depth.features(image))
-                score = psnr(done.transmission.clamp(0, 1)[0].cpu(), truth)
+                score = unit_psnr(done.transmission.clamp(0, 1)[0].cpu(), truth)
                 scores["psnr_T"].append(score)
-                scores["gain_T"].append(score - psnr(blended, truth))
+                scores["gain_T"].append(score - unit_psnr(blended, truth))
                 if pair.reflection is not None:
                     mirrored = to_tensor(decode(pair.reflection))
-                    scores["psnr_R"].append(psnr(done.reflection.clamp(0, 1)[0].cpu(), mirrored))
+                    scores["psnr_R"].append(unit_psnr(done.reflection.clamp(0, 1)[0].cpu(), mirrored))
             results |= {f"{name}_{key}": mean(values) for key, values in scores.items() if values}
         return results
 
@@ -190,11 +191,6 @@ def held_out_pairs(folders: Mapping[str, Path], name: str) -> list[Pair]:
     if not folder.is_dir():
         raise RecipeError(f"settings.validate_on: {folder} is not there; give data.{name}=FOLDER")
     return read_pairs(folder, check_sizes=False)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two tensors in [0, 1]."""
-    return -10 * math.log10(float((a - b).square().mean()) + 1e-12)
 
 
 def gathered(trace: MemoryTrace) -> MemoryTrace:

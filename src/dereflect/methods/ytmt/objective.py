@@ -13,6 +13,7 @@ from dereflect.data.augment import JointGeometry
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import ceilnet
+from dereflect.data.synthesis.triplet import Picture, Random, Triplet
 from dereflect.errors import RecipeError
 from dereflect.methods.ytmt.blocks import Pair
 from dereflect.methods.ytmt.criteria import Layer
@@ -140,6 +141,10 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
     data = settings.data
     geometry = JointGeometry(data.crop, data.scale, data.flip)
     ranges = ceilnet.Ranges(data.kernels, data.sigma, data.gamma)
+
+    def behind_glass(clear: Picture, mirrored: Picture, random: Random) -> Triplet:
+        return ceilnet.mix(clear, mirrored, ceilnet.draw(random, ranges=ranges))
+
     photos: list[Path] = []
     if data.synthetic_share > 0:
         folder = _folder(folders, "photos", data.photos)
@@ -157,7 +162,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
             if pair.name not in data.held_out_pairs
         ]
     sources: list[Source] = [
-        PhotosBehindGlass(photos, geometry, ranges, settings.seed),
+        PhotosBehindGlass(photos, geometry, behind_glass, settings.seed),
         RealPairs(pairs, geometry, data.align),
     ]
     return Mixture(sources, [data.synthetic_share, 1 - data.synthetic_share], settings.seed)
