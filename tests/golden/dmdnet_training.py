@@ -19,10 +19,10 @@ from fixtures import GoldenFile
 from PIL import Image
 
 from dereflect.data.augment import JointGeometry
+from dereflect.data.choice import choose_source
 from dereflect.data.synthesis import dsrnet
 from dereflect.evaluation import protocol
 from dereflect.methods.dmdnet.config import DMDNetConfig
-from dereflect.methods.dmdnet.data import choose_source
 from dereflect.methods.dmdnet.depth import UNUSED_SHAPES, DepthNetwork
 from dereflect.methods.dmdnet.losses import balance_loss, banks_of_layer
 from dereflect.methods.dmdnet.network import DMDNet

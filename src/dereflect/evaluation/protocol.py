@@ -70,6 +70,8 @@ class Protocol:
     """What is compared: floats, or 8-bit values cut off or rounded to the nearest level."""
     multiple: int = 1
     """Photo and truths are resized (bicubic, 8 bit) so that the truth's sides become multiples of this."""
+    longest: int | None = None
+    """Longer sides are first reduced to this; sides below the multiple are then enlarged to it."""
     square: int | None = None
     """The model is given the photo resized to this square (bilinear); its layers are resized back."""
 
@@ -80,7 +82,8 @@ class Protocol:
                 f"separated at {self.square}x{self.square}, layers resized back, compared at the truth's size"
             )
         if self.multiple > 1:
-            return f"photo and truth resized down to multiples of {self.multiple}"
+            first = f"reduced to {self.longest} pixels where they are longer, then " if self.longest else ""
+            return f"photo and truth {first}resized down to multiples of {self.multiple}"
         return "no resizing"
 
     def rounding_rule(self) -> str:
@@ -97,6 +100,9 @@ class Protocol:
         Raises:
             InputError: the picture is smaller than the multiple.
         """
+        if self.longest:
+            scale = min(1.0, self.longest / max(width, height))
+            width, height = (max(self.multiple, int(side * scale)) for side in (width, height))
         if min(width, height) < self.multiple:
             raise InputError(
                 f"protocol {self.name} needs at least {self.multiple} pixels a side, not {width}x{height}"
@@ -161,6 +167,21 @@ PROTOCOLS = {
             (PSNR, SSIM, LPIPS["alex"], DISTS),
             "truncated",
             square=960,
+        ),
+        Protocol(
+            "rdnet",
+            "RDNet (CVPR 2025), evaluation of the XReflection toolbox",
+            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            "float",
+            multiple=32,
+        ),
+        Protocol(
+            "rdnet-photo",
+            "RDNet (CVPR 2025), sizes of its first code for photos of one's own",
+            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            "float",
+            multiple=32,
+            longest=1024,
         ),
         Protocol(
             "dsrnet",

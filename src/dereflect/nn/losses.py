@@ -87,9 +87,11 @@ def exclusion_loss_of_paper(
 
 
 def imagenet_normalised(image: Tensor) -> Tensor:
-    """(image - mean) / deviation with ImageNet's numbers; (B, 3, H, W)."""
-    mean = image.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = image.new_tensor(IMAGENET_STD).view(3, 1, 1)
+    """(image - mean) / deviation with ImageNet's numbers, rounded to float32 first; (B, 3, H, W)."""
+    mean, std = (
+        torch.tensor(numbers, dtype=torch.float32, device=image.device).to(image.dtype).view(3, 1, 1)
+        for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return (image - mean) / std
 
 

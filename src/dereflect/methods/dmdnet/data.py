@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from dereflect.data.augment import JointGeometry
+from dereflect.data.choice import choose_source
 from dereflect.data.crops import decode, list_pictures
 from dereflect.data.halves import ShuffledHalves
 from dereflect.data.mixture import unit
@@ -43,31 +44,6 @@ class Sources(BaseModel):
         False,
         description="turn the whole picture in its old frame, as the original: loses content, adds black",
     )
-
-
-def choose_source(
-    index: int, lengths: Sequence[int], shares: Sequence[float], draws: random.Random
-) -> tuple[int, int]:
-    """Which source, and which of its elements, item `index` of an epoch is.
-
-    The sources are offered one after the other, each with its share of what is left, so the last is taken for
-    certain; a number is drawn for it all the same.
-
-    Args:
-        index: of the item in the epoch.
-        lengths: of the sources.
-        shares: of the sources, summing to 1.
-        draws: advanced once for every source offered.
-
-    Returns:
-        (source, element).
-    """
-    left = 1.0
-    for source, share in enumerate(shares):
-        if draws.random() < share / left or source == len(shares) - 1:
-            return source, index % lengths[source]
-        left -= share
-    raise ValueError("no sources")
 
 
 class GlassMixture:

@@ -56,6 +56,10 @@ class Column(nn.Module):
         Alphas that are too small to be divided by are moved away from zero first, in place.
         """
         self.clamp_alphas()
+        return self.renew(x, states)
+
+    def renew(self, x: Tensor, states: Sequence[Tensor]) -> States:
+        """The new states, from alphas as they are."""
         alpha, level, (c0, c1, c2, c3) = self.alphas(), self.levels(), states
         c0 = alpha[0] * c0 + level[0](x, c1)
         c1 = alpha[1] * c1 + level[1](c0, c2)

@@ -20,6 +20,7 @@ from dereflect.methods.rdnet.column import Column, States
 from dereflect.methods.rdnet.config import RDNetConfig
 from dereflect.methods.rdnet.decoder import Decoder
 from dereflect.methods.rdnet.prompt import Classifier, prompt_layers
+from dereflect.methods.rdnet.reversible import reversible
 from dereflect.nn.focalnet import FocalNet
 
 SIZE_MULTIPLE = 16
@@ -52,17 +53,18 @@ class RDNet(nn.Module):
         found = (self.get_submodule(f"subnet{number}") for number in range(self.config.columns))
         return [column for column in found if isinstance(column, Column)]
 
-    def forward(self, image: Tensor) -> list[Layers]:
+    def forward(self, image: Tensor, save_memory: bool = False) -> list[Layers]:
         """What every column makes of a photo; the last one's layers are the result.
 
         Args:
             image: (B, 3, H, W) in [0, 1], H and W multiples of 16.
+            save_memory: keep no activations of the columns for the backward pass (see `reversible`).
         """
         stem, states = self.start(image)
         x = self.prompted(image, stem)
         layers = []
         for column in self.columns():
-            states = column(x, states)
+            states = reversible(column, x, states) if save_memory else column(x, states)
             layers.append(self.decode(image, states))
         return layers
 

@@ -1,9 +1,9 @@
 """The authors' checkpoints: which layout and which network a file holds, told by its keys and shapes alone.
 
 Three kinds of file are known. The toolbox's Lightning file: ``state_dict`` with the network under ``net_g.``,
-the classifier inside, and the VGG-19 of the loss beside it. The older file: ``icnn`` with three decoders (one of
-them used), without classifier, and trained with the two layers the other way round. Its classifier: ``icnn``
-with ``model.`` and ``head.`` keys.
+the classifier inside, and the VGG-19 of the loss beside it. The older file: ``icnn`` with three decoders, of
+which one is used, without classifier, and trained with the two layers the other way round. Its classifier:
+``icnn`` with ``model.`` and ``head.`` keys.
 """
 
 from __future__ import annotations
