@@ -2,7 +2,7 @@
 
     python benchmarks/glass_statistics.py DATA [--samples 400]
 
-DATA holds `photos/` and `pairs/` as in recipes/default.yaml. Prints quartiles over crops of what tells glass
+DATA holds `photos/` and `pairs/` as in the recipe `default`. Prints quartiles over crops of what tells glass
 from no glass, for real pairs and for synthetic ones, and how far apart the two are.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--recipe", default=str(Path(__file__).parents[1] / "recipes" / "default.yaml"))
+    parser.add_argument("--recipe", default="default")
     parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("overrides", nargs="*", help="KEY=VALUE of the recipe's settings")
     options = parser.parse_args()

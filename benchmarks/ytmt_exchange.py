@@ -4,7 +4,7 @@
     docs/methods/ytmt_exchange]
 
 Trains the U-shaped network without (N) and with exchange (P: positive parts only, A, C) from the recipe
-recipes/ytmt_ucs.yaml, narrowed (width 8, no hypercolumn, 48-pixel crops, synthetic pairs alone, pixel,
+the recipe ytmt_ucs, narrowed (width 8, no hypercolumn, 48-pixel crops, synthetic pairs alone, pixel,
 reconstruction and exclusion terms alone), with three seeds each. A seed fixes the initial weights and all
 data, which are the same for every exchange. Writes OUT.json (every loss) and OUT.png (training error against
 steps).
@@ -21,17 +21,18 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
+from dereflect import recipes
 from dereflect.training.recipe import parse_recipe
 from dereflect.training.trainer import prepare
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "ytmt_ucs.yaml"
+RECIPE = "ytmt_ucs"
 NAMES = {"N": "no exchange", "P": "positive parts only", "A": "additive", "C": "concatenating"}
 COLOURS = {"N": (120, 120, 120), "P": (60, 120, 200), "A": (220, 120, 20), "C": (30, 140, 60)}
 SMOOTHING = 40
 
 
 def narrowed(exchange, seed, photos, steps, output):
-    content = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(recipes.find(RECIPE).read_text(encoding="utf-8"))
     settings = content["settings"]
     settings["network"] |= {"exchange": exchange, "width": 8, "hypercolumn": False}
     settings["data"] |= {"crop": 48, "scale": [64, 96], "synthetic_share": 1.0}

@@ -5,7 +5,7 @@
 
 data/photos/ holds ordinary pictures of what you photograph, without reflections: glass is put before them
 while training. Real pairs, if you have them, go into data/pairs/blended and data/pairs/transmission_layer,
-same names. Stopped, it goes on where it was. Any key of recipes/default.yaml can be given as KEY=VALUE.
+same names. Stopped, it goes on where it was. Any key of the recipe `default` can be given as KEY=VALUE.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dereflect.methods.default.method import EMBEDDED
 from dereflect.training.recipe import load_recipe
 from dereflect.training.trainer import prepare
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "default.yaml"
+RECIPE = "default"
 
 
 def main() -> None:

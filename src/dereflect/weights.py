@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import warnings
@@ -76,6 +77,24 @@ def _is_pickle(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return file.read(1) == b"\x80"
+
+
+def read_config(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """(method, config) of a model folder's ``config.json``.
+
+    Raises:
+        ModelError: the file is not there or not valid JSON.
+    """
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder}: not a model folder (no config.json in it)") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("config", {}), dict):
+        return None, {}
+    return content.get("method"), content.get("config", {})
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -1,13 +1,13 @@
 """`dereflect evaluate` and `dereflect benchmark` with a real model of tiny size."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from dereflect import recipes
 from dereflect.cli import app
 from dereflect.errors import InputError, ModelError
 from dereflect.evaluation.ablation import load_variants, read_ablation
@@ -91,20 +91,17 @@ def test_an_ablation_file_gives_the_papers_table(pairs, model_folder, tmp_path):
 
 def test_the_shipped_ablations_are_sound():
     """Every file reads, and every switch is one that its method knows."""
-    from dereflect.methods.diffrs.settings import DiffRSSettings
-    from dereflect.methods.dmdnet.config import DMDNetConfig
+    from dereflect.catalog import family
     from dereflect.methods.ytmt.config import NAMED
 
-    folder = Path(__file__).parents[2] / "recipes" / "ablations"
+    folder = recipes.FOLDER / "ablations"
     files = {path.stem: read_ablation(path) for path in folder.glob("*.yaml")}
     assert set(files) == {"ytmt", "dmdnet", "diffrs", "diffrs_w"}
     for variant in files["ytmt"].variants:
         assert variant.model.removeprefix("{model}/") in NAMED
-    for variant in [*files["diffrs"].variants, *files["diffrs_w"].variants]:
-        DiffRSSettings.from_options(variant.options)
-    for variant in files["dmdnet"].variants:
-        values = {key: {"on": True, "off": False}.get(text, text) for key, text in variant.options.items()}
-        DMDNetConfig.from_mapping(values)
+    for name in ("diffrs", "diffrs_w", "dmdnet"):
+        for variant in files[name].variants:
+            family(name.partition("_")[0]).read_options(variant.options)
 
 
 def test_a_variants_own_weights_may_lie_below_the_model_given(model_folder, tmp_path):

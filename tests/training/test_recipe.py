@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from dereflect import recipes
 from dereflect.errors import RecipeError
 from dereflect.training.recipe import folders, load_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = recipes.FOLDER
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -14,9 +15,7 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
 
 
 def test_overrides_reach_top_schedule_settings_and_nested_keys() -> None:
-    recipe = load_recipe(
-        RECIPES / "default.yaml", ["data=elsewhere", "steps=5", "crop=64", "settings.glass.identity=0.5"]
-    )
+    recipe = load_recipe("default", ["data=elsewhere", "steps=5", "crop=64", "settings.glass.identity=0.5"])
     assert recipe.data == "elsewhere"
     assert recipe.schedule.steps == 5
     assert recipe.settings["crop"] == 64
@@ -35,9 +34,9 @@ def test_overrides_reach_top_schedule_settings_and_nested_keys() -> None:
 )
 def test_a_wrong_recipe_names_the_key_and_the_remedy(overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        load_recipe(RECIPES / "default.yaml", overrides)
+        load_recipe("default", overrides)
 
 
 def test_a_missing_data_folder_is_named() -> None:
     with pytest.raises(RecipeError, match=r"data folder nowhere \(data\) does not exist; give data=FOLDER"):
-        folders(load_recipe(RECIPES / "default.yaml", ["data=nowhere"]))
+        folders(load_recipe("default", ["data=nowhere"]))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dereflect.training.objective import Batch, Moment, Objective, Turn
+from dereflect.methods.objective import Batch, Moment, Objective, Turn
 
 
 class ToySamples:

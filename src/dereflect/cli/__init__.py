@@ -1,6 +1,7 @@
 """The command line: one small file a verb, nothing but wiring; heavy imports happen inside the verbs.
 
-A new verb is a function in its own file and one line under "the verbs" below.
+A new verb is a function in its own file and one line under "the verbs" below. A method's own verbs come from
+its family.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from dereflect.cli import (
     batch,
     benchmark,
     data,
-    depth,
     evaluate,
-    latents,
+    methods,
     models,
     separate,
     serve,
@@ -42,8 +42,6 @@ app = typer.Typer(
 app.command()(separate.separate)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
-app.command("depth")(depth.depth)
-app.command("latents")(latents.latents)
 app.command("evaluate")(evaluate.evaluate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")
@@ -51,6 +49,7 @@ app.command("benchmark")(benchmark.benchmark)
 app.command("batch")(batch.batch)
 app.command("video")(video.video)
 app.command("serve")(serve.serve)
+methods.attach(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -62,9 +62,9 @@ def evaluate(
         ),
     ] = False,
     ablate: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE", help="Measure the variants of this ablation file.", rich_help_panel=_MEASURE
+            metavar="NAME|FILE", help="Measure the variants of this ablation.", rich_help_panel=_MEASURE
         ),
     ] = None,
     limit: Annotated[

@@ -12,21 +12,21 @@ from torch import Tensor
 
 from dereflect.errors import InputError
 from dereflect.files import writing
+from dereflect.methods.contract import Method
 
 
-def explain_paths(method: Any, folder: Path, stem: str) -> dict[str, Path]:
+def explain_paths(method: Method, folder: Path, stem: str) -> dict[str, Path]:
     """Where the maps of a photo go, by the method's names for them.
 
     Raises:
         InputError: the method makes no such maps.
     """
-    names = getattr(method, "explanations", ())
-    if not names:
+    if not method.explanations:
         raise InputError(f"--explain: the method {method.family} has no such maps; leave it out")
-    return {name: folder / f"{stem}_{name}.png" for name in names}
+    return {name: folder / f"{stem}_{name}.png" for name in method.explanations}
 
 
-def write_explanations(method: Any, result: Any, paths: dict[str, Path]) -> None:
+def write_explanations(method: Method, result: Any, paths: dict[str, Path]) -> None:
     """Compute the maps of a `Separation` and write each as a PNG; see `heat` for its colours."""
     pictures = [
         _floats(result.pictures[name].to_numpy()) for name in ("blended", "transmission", "reflection")

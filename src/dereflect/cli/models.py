@@ -1,18 +1,23 @@
-"""`dereflect models`: what can be loaded, and conversion of foreign checkpoints."""
+"""`dereflect models`: what can be loaded, its settings, downloads, and conversion of foreign checkpoints."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dereflect.cli.options import OverwriteOption, SetOption, parse_settings
-from dereflect.errors import InputError
+from dereflect.errors import InputError, ModelError
 
-app = typer.Typer(help="List, and convert, the models that can be loaded.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from dereflect.methods.card import ModelCard
+
+app = typer.Typer(
+    help="List, show, fetch and convert the models that can be loaded.", invoke_without_command=True
+)
 
 
 @app.callback()
@@ -28,18 +33,24 @@ def models(
     for card in CARDS.values():
         if as_json:
             typer.echo(json.dumps(asdict(card), ensure_ascii=False))
-            continue
-        typer.echo(f"{card.name}: {card.summary}")
-        size = f"{card.megabytes:.0f} MB, " if card.megabytes else ""
-        for title, text in (
-            ("paper", card.paper),
-            ("weights", size + card.weights),
-            ("licence", card.licence),
-            ("speed", card.speed or "not measured here"),
-            ("quality", card.quality or "not measured here"),
-        ):
-            if text:
-                typer.echo(f"  {title:8} {text}")
+        else:
+            typer.echo("\n".join(_lines(card)))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `dereflect models`.")],
+) -> None:
+    """Show one model's card, and every setting that --set takes: type, default and meaning."""
+    from dereflect.catalog import family
+    from dereflect.methods.options import describe
+
+    card = _card(name)
+    typer.echo("\n".join(_lines(card)))
+    rows = describe(family(card.family).options_class())
+    typer.echo("\nsettings (--set NAME=VALUE)" if rows else "\nno settings")
+    for key, kind, default, meaning in rows:
+        typer.echo(f"  {key} ({kind}{', default ' + default if default else ''})\n      {meaning}")
 
 
 @app.command()
@@ -77,17 +88,48 @@ def download(
     """Fetch a model's published weights, resuming where it was cut, and convert them once.
 
     Says what would be fetched, from where and under which licence, and does it with --yes. Parts that are on
-    this machine already are taken from --set PART=FOLDER.
+    this machine already are taken from --set PART=PATH.
     """
-    from dereflect.catalog import CARDS, family
+    from dereflect.catalog import family
     from dereflect.downloads import show_progress
-    from dereflect.errors import ModelError
 
-    card = CARDS.get(name)
-    if card is None:
-        raise ModelError(f"no model named '{name}'; one of {', '.join(CARDS)}")
-    fetch = getattr(family(card.family), "download", None)
-    if fetch is None:
-        raise ModelError(f"{name}: there is nothing to download; its weights: {card.weights}")
-    folder = fetch(yes, parse_settings(settings), lambda words: typer.echo(words, err=True), show_progress())
-    typer.echo(f"{folder}: use it with --model {name}")
+    card = _card(name)
+    place = family(card.family).fetch(
+        name, yes, parse_settings(settings), lambda words: typer.echo(words, err=True), show_progress()
+    )
+    typer.echo(f"{place}: use it with --model {name}")
+
+
+def _card(name: str) -> ModelCard:
+    from dereflect.catalog import CARDS
+    from dereflect.strict import nearest
+
+    if name not in CARDS:
+        raise ModelError(f"no model named '{name}'; {nearest(name, CARDS)}")
+    return CARDS[name]
+
+
+def _lines(card: ModelCard) -> list[str]:
+    """A card in words, one fact a line; facts that are not known are left out, unless one must know that."""
+    size = f"{card.megabytes:.0f} MB, " if card.megabytes else ""
+    facts = [
+        ("paper", card.paper),
+        ("weights", size + card.weights),
+        ("licence", card.licence),
+        ("code", card.code),
+        ("trained on", card.trained_on),
+        ("speed", card.speed or ("" if card.cost else "not measured here")),
+        ("quality", card.quality or "not measured here"),
+    ]
+    if card.cost is not None:
+        cost = card.cost
+        facts += [("cost", f"{cost.seconds:g} s and {cost.mebibytes:.0f} MiB a megapixel, on {cost.machine}")]
+    for score in card.published:
+        ssim = "" if score.ssim is None else f", SSIM {score.ssim:.3f}"
+        facts += [
+            (
+                "published",
+                f"{score.data}: {score.psnr:.2f} dB{ssim} (protocol {score.protocol}; {score.source})",
+            )
+        ]
+    return [f"{card.name}: {card.summary}", *(f"  {title:10} {text}" for title, text in facts if text)]

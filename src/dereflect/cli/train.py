@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +9,9 @@ import typer
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A YAML recipe, e.g. recipes/default.yaml.")
-    ],
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A name, e.g. default, or a YAML file; none lists the names."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -28,6 +28,9 @@ def train(
     The output folder gets checkpoints/, log.jsonl, recipe.json, TensorBoard files where tensorboard is
     installed, and model/, which `dereflect separate --model` loads.
     """
+    if recipe is None:
+        _list_recipes()
+        return
     from dereflect.training.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or [])
@@ -42,3 +45,11 @@ def train(
         err=True,
     )
     typer.echo(str(trainer.run()))
+
+
+def _list_recipes() -> None:
+    from dereflect import recipes
+
+    for name in recipes.names():
+        typer.echo(f"{name:18} {recipes.summary(recipes.find(name))}")
+    typer.echo(f"\ntheir files are in {recipes.FOLDER}; run one by  dereflect train NAME data=FOLDER")

@@ -82,7 +82,7 @@ class Mixture:
         return sum(len(source) for source in self.sources)
 
     def draw(self, epoch: int, index: int) -> Sample:
-        """See `dereflect.training.objective.Samples`."""
+        """See `dereflect.methods.objective.Samples`."""
         draws = Draws.of(self.seed, epoch, index)
         (source,) = draws.python.choices(self.sources, self.shares)
         return source.sample(epoch, index % len(source), draws)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dereflect import recipes
 from dereflect.errors import InputError
 from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
@@ -16,7 +17,7 @@ from dereflect.evaluation.summary import Row
 from dereflect.evaluation.systems import Model
 from dereflect.evaluation.tables import Line, Table, heading, with_interval
 from dereflect.separator import load
-from dereflect.training.recipe import first_fault
+from dereflect.strict import first_fault
 
 
 class Variant(BaseModel):
@@ -44,12 +45,13 @@ class Ablation(BaseModel):
     variants: list[Variant] = Field(min_length=1)
 
 
-def read_ablation(path: Path) -> Ablation:
-    """Read and check an ablation file.
+def read_ablation(source: str | Path) -> Ablation:
+    """Read and check an ablation, by its name (``dereflect.recipes.names("ablations")``) or its file.
 
     Raises:
         InputError: not readable, an unknown key, a variant without a model, or two of one name.
     """
+    path = recipes.find(source, "ablations", InputError)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         ablation = Ablation.model_validate(content)

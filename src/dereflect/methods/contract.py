@@ -1,4 +1,7 @@
-"""What a method must be, and nothing more (CONTRIBUTING.md shows how to add one).
+"""What a method must be to separate, and nothing more (CONTRIBUTING.md shows how to add one).
+
+What it tells of itself, its cards, settings, trainings and verbs, is its `dereflect.methods.family.Family`;
+how it is trained, its `dereflect.methods.objective.Objective`.
 
 A method is a `torch.nn.Module` that separates a float batch. Padding to a multiple, tiling, devices, colour
 and files are not its business: the `Separator` does them for every method alike.
@@ -11,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +59,8 @@ class Method(nn.Module):
     traits: Traits
     config: Any
     dtype: torch.dtype = torch.float32
+    explanations: ClassVar[tuple[str, ...]] = ()
+    """Names of the maps that `explain` makes; none by default."""
 
     def forward(
         self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
@@ -72,6 +77,17 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def explain(self, blended: Tensor, transmission: Tensor, reflection: Tensor) -> dict[str, Tensor]:
+        """Maps of what the method may have invented, for those that name some in `explanations`.
+
+        Args:
+            blended, transmission, reflection: (B, 3, H, W) in [0, 1], as read and as separated.
+
+        Returns:
+            One map a name, (B, 1, H, W) in [0, 1].
+        """
+        raise NotImplementedError
+
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
         """Move to `device` and choose the dtype to compute in; input and output of `forward` stay float32.
 
@@ -82,6 +98,10 @@ class Method(nn.Module):
         self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.eval()
 
+    def saved_state(self) -> dict[str, Tensor]:
+        """The tensors that `save_pretrained` writes, by the names that the family's ``from_folder`` reads."""
+        return self.state_dict()
+
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into `folder`, each whole or not at all."""
         from dereflect.files import write_text
@@ -89,26 +109,6 @@ class Method(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_state(self.state_dict(), folder / "model.safetensors")
+        save_state(self.saved_state(), folder / "model.safetensors")
         text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2)
         write_text(text + "\n", folder / "config.json")
-
-
-class Family(Protocol):
-    """What ``methods/<name>/method.py`` offers to the catalog, as module-level functions."""
-
-    def recognises(self, checkpoint: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint's content (nested dict of tensors) is of this family; exact on keys."""
-        ...
-
-    def from_checkpoint(self, path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
-        """Build the method from a foreign (official) checkpoint that `recognises` has accepted."""
-        ...
-
-    def from_folder(self, folder: Path, config: Mapping[str, Any], options: Options) -> Method:
-        """Build the method from our own format: ``config`` is the parsed ``config.json``."""
-        ...
-
-    def from_name(self, name: str, options: Options) -> Method:
-        """Build a named entry of the catalog; weights that are neither embedded nor cached are an error."""
-        ...

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from dereflect import recipes
+from dereflect.catalog import families
 from dereflect.errors import RecipeError
+from dereflect.strict import Strict, first_fault, nearest
 
-OBJECTIVES = {
-    "default": "dereflect.methods.default.objective:DefaultObjective",
-    "ytmt": "dereflect.methods.ytmt.objective:YtmtObjective",
-    "dmdnet": "dereflect.methods.dmdnet.objective:DMDNetObjective",
-    "diffrs-unet": "dereflect.methods.diffrs.objective:UNetObjective",
-    "diffrs-synthesis": "dereflect.methods.diffrs.objective:SynthesisObjective",
-    "diffrs-fgfm": "dereflect.methods.diffrs.fgfm:FusionObjective",
-}
-"""Objective names to where they live; one line a method."""
+if TYPE_CHECKING:
+    from dereflect.methods.objective import Objective
 
 
-class Schedule(BaseModel):
+class Schedule(Strict):
     """Settings of the training loop itself, the same for every method."""
-
-    model_config = ConfigDict(extra="forbid")
 
     steps: int | None = Field(None, gt=0, description="optimizer steps of the whole run (or give epochs)")
     epochs: int | None = Field(
@@ -50,10 +43,8 @@ class Schedule(BaseModel):
     resume: Literal["auto", "never"] | str = Field("auto", description="auto, never, or a checkpoint folder")
 
 
-class Recipe(BaseModel):
+class Recipe(Strict):
     """A whole recipe: which objective, its settings, its data, and the loop's schedule."""
-
-    model_config = ConfigDict(extra="forbid")
 
     objective: str
     output: str = Field("runs/run", description="folder of checkpoints, log and exported model")
@@ -62,17 +53,16 @@ class Recipe(BaseModel):
     schedule: Schedule
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a YAML recipe and apply ``key.sub=value`` overrides (values are YAML).
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, by its name or from a YAML file, and apply overrides.
 
-    A key without a dot is looked for at the top, then in `schedule`, then in `settings`.
+    An override is ``key.sub=value``, the value YAML. A key without a dot is looked for at the top, then in
+    `schedule`, then in `settings`.
 
     Raises:
         RecipeError: the file, a key or a value is wrong; names the first offender and the remedy.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe file")
+    path = recipes.find(source)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -96,25 +86,13 @@ def parse_recipe(content: Mapping[str, Any], source: str = "recipe") -> Recipe:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{source}: {first_fault(error)}") from error
-    if recipe.objective not in OBJECTIVES:
-        raise RecipeError(
-            f"{source}: objective '{recipe.objective}' is unknown; one of {', '.join(OBJECTIVES)}"
-        )
+    if recipe.objective not in (known := objectives()):
+        hint = nearest(recipe.objective, known)
+        raise RecipeError(f"{source}: objective '{recipe.objective}' is unknown; {hint}")
     schedule = recipe.schedule
     if (schedule.steps is None) == (schedule.epochs is None):
         raise RecipeError(f"{source}: schedule needs either steps or epochs")
     return recipe
-
-
-def first_fault(error: ValidationError) -> str:
-    """One line for a pydantic error: the key at fault and what is wrong with it."""
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; check its spelling"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing; add it or give {key}=VALUE"
-    return f"{key}: {fault['msg']} (got {fault['input']!r})"
 
 
 def folders(recipe: Recipe) -> dict[str, Path]:
@@ -133,10 +111,21 @@ def folders(recipe: Recipe) -> dict[str, Path]:
     return result
 
 
-def objective_class(name: str) -> Any:
-    """Import the class of an objective by its name in `OBJECTIVES`."""
-    module, _, attribute = OBJECTIVES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def objectives() -> list[str]:
+    """Names of everything that can be trained."""
+    return [name for family in families() for name in family.objectives]
+
+
+def objective_class(name: str) -> type[Objective]:
+    """Import the class of an objective by its name.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    for family in families():
+        if name in family.objectives:
+            return family.objective(name)
+    raise RecipeError(f"objective '{name}' is unknown; {nearest(name, objectives())}")
 
 
 def _put(content: dict[str, Any], key: str, value: Any) -> None:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dereflect.errors import MissingExtra, RecipeError
 from dereflect.files import writing
+from dereflect.methods.objective import Moment, Objective
 from dereflect.training.averaging import MovingAverage
-from dereflect.training.objective import Moment, Objective
 from dereflect.training.recipe import Recipe, folders, objective_class
 
 try:
@@ -41,9 +41,9 @@ def prepare(recipe: Recipe) -> Trainer:
     named = folders(recipe)
     schedule = recipe.schedule
     torch.manual_seed(schedule.seed)
-    objective: Objective = objective_class(recipe.objective)(
-        dict(recipe.settings) | {"seed": schedule.seed}, named
-    )
+    # Every objective takes settings and folders, though the base class, which reads neither, does not say so.
+    kind: Any = objective_class(recipe.objective)
+    objective: Objective = kind(dict(recipe.settings) | {"seed": schedule.seed}, named)
     return Trainer(recipe, objective)
 
 

@@ -13,9 +13,9 @@ from dereflect.cli import app
 from dereflect.data.crops import held_out
 from dereflect.errors import InputError, RecipeError
 from dereflect.methods.default.objective import DefaultObjective, GlassCrops, Settings
-from dereflect.training.objective import Moment
+from dereflect.methods.objective import Moment
 
-RECIPE = Path(__file__).parents[3] / "recipes" / "default.yaml"
+RECIPE = "default"
 TINY = (
     "{widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], head_width: 8, features: false}"
 )

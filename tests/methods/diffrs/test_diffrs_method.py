@@ -70,7 +70,18 @@ def test_every_switch_can_be_set(folder):
         "scheduler": "lcm",
     }
     loaded, _ = load_method(folder, options)
-    expected = DiffRSSettings(3, 64, "keep", "nearest-exact", False, False, "paper", 0.5, 0.25, 2)
+    expected = DiffRSSettings(
+        steps=3,
+        resolution=64,
+        aspect="keep",
+        filter="nearest-exact",
+        attention=False,
+        optimisation=False,
+        disjoint="paper",
+        k=0.5,
+        w=0.25,
+        ensemble=2,
+    )
     assert loaded.config == expected
     assert isinstance(loaded.pipeline.scheduler, LCMScheduler)
     assert loaded(blended(), generator=seeded())[1].shape == blended().shape
@@ -79,12 +90,12 @@ def test_every_switch_can_be_set(folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"q": "1"}, "no setting 'q'; it has steps"),
+        ({"step": "1"}, "step=1: diffrs has no such setting; did you mean steps"),
         ({"k": "much"}, "k=much: give a number"),
         ({"steps": "2.5"}, "steps=2.5: give a whole number"),
         ({"steps": "0"}, "steps=0"),
         ({"attention": "maybe"}, "give on or off"),
-        ({"scheduler": "ddpm"}, "ddim or lcm"),
+        ({"scheduler": "ddpm"}, "scheduler=ddpm: give one of ddim, lcm"),
         ({"offload": "maybe"}, "offload=maybe"),
         ({"resolution": "100"}, "multiple of 8; take 96 or 104"),
     ],

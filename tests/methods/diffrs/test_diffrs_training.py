@@ -11,6 +11,7 @@ pytest.importorskip("accelerate")
 from tiny_diffrs import make_pipeline, tiny_unet
 from typer.testing import CliRunner
 
+from dereflect import recipes
 from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.errors import RecipeError
@@ -19,11 +20,11 @@ from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
 from dereflect.methods.diffrs.fresh import assemble, widen_unet
 from dereflect.methods.diffrs.method import load_pipeline
 from dereflect.methods.diffrs.noise import warm_exponential
-from dereflect.training.objective import Moment
+from dereflect.methods.objective import Moment
 from dereflect.training.recipe import load_recipe, parse_recipe
 from dereflect.training.trainer import prepare
 
-RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPES = recipes.FOLDER
 PARTS = ["unet", "synthesis", "fgfm"]
 OWN = {"unet": "unet", "synthesis": "synthesis", "fgfm": "fusion"}
 NO_VALIDATION = {"validation": {"pictures": 0}}

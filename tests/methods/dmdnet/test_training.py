@@ -49,7 +49,7 @@ def test_resuming_is_exact_banks_included(data, tmp_path):
 
 
 def test_recipe_holds_every_published_number():
-    recipe = load_recipe(ROOT / "recipes" / "dmdnet.yaml", ["data=."])
+    recipe = load_recipe("dmdnet", ["data=."])
     settings = Settings.model_validate(recipe.settings)
     defaults = Settings(depth=settings.depth)
     assert settings == defaults

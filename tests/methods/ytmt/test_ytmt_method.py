@@ -172,7 +172,7 @@ def test_impossible_configurations_are_refused(settings: dict, fault: str):
 
 def test_unknown_option_is_refused(tmp_path: Path):
     torch.save(official(narrow("ucs", hypercolumn=False)), tmp_path / "a.pt")
-    with pytest.raises(ModelError, match="--set vg: YTMT has no such setting"):
+    with pytest.raises(InputError, match="setting vg=x: ytmt has no such setting; did you mean vgg"):
         load_method(tmp_path / "a.pt", {"vg": "x"})
 
 

@@ -11,13 +11,14 @@ import torch
 import yaml
 from PIL import Image
 
+from dereflect import recipes
 from dereflect.catalog import load_method
 from dereflect.errors import DereflectError, RecipeError
 from dereflect.methods.ytmt.objective import YtmtObjective
 from dereflect.training.recipe import load_recipe, parse_recipe
 from dereflect.training.trainer import Trainer, prepare
 
-RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPES = recipes.FOLDER
 NAMES = ["ucs", "uas", "uct", "uat", "pas", "pcs", "us_relu", "us_nofi"]
 
 
@@ -142,7 +143,7 @@ def test_stage_two_starts_from_stage_one_and_trains_only_itself(data: dict[str, 
 
 
 def test_learning_rate_steps_are_factors_of_the_initial_rate(data: dict[str, str], tmp_path: Path):
-    from dereflect.training.objective import Moment
+    from dereflect.methods.objective import Moment
 
     objective = YtmtObjective(tiny(data, tmp_path)["settings"], {k: Path(v) for k, v in data.items()})
     rates = [

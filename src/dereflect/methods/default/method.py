@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,10 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
+from dereflect.methods.options import MethodOptions
+from dereflect.weights import check_keys, read_checkpoint, read_config
 
 EMBEDDED = Path(__file__).parent / "weights"
 """Folder inside the package: config.json, model.safetensors (float16), README.md, the encoder's licence."""
@@ -51,18 +51,9 @@ class DefaultMethod(Method):
         trust = _trust(correction)
         return blended + trust * correction, trust * reflection
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json and model.safetensors in float16: half the size, and below 8-bit rounding in
-        effect.
-        """
-        from dereflect.files import write_text
-        from dereflect.weights import save_state
-
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        save_state({k: v.half() for k, v in self.network.state_dict().items()}, target / "model.safetensors")
-        text = json.dumps({"method": self.family, "config": asdict(self.config)}, indent=2) + "\n"
-        write_text(text, target / "config.json")
+    def saved_state(self) -> dict[str, Tensor]:
+        """The network in float16: half the size, and in effect below 8-bit rounding."""
+        return {key: value.half() for key, value in self.network.state_dict().items()}
 
     @classmethod
     def wrap(cls, network: DefaultNetwork) -> DefaultMethod:
@@ -75,8 +66,6 @@ class DefaultMethod(Method):
     @staticmethod
     def load_weights(network: DefaultNetwork, folder: Path) -> None:
         """Load model.safetensors of `folder`, strictly."""
-        from dereflect.weights import check_keys, read_checkpoint
-
         state = read_checkpoint(folder / "model.safetensors")
         check_keys(network.state_dict(), state, f"{folder}")
         network.load_state_dict({key: value.float() for key, value in state.items()})
@@ -84,8 +73,6 @@ class DefaultMethod(Method):
     @staticmethod
     def load_encoder(network: DefaultNetwork, path: str | None) -> None:
         """Load the trained encoder's weights: from a file of its own, or out of the embedded model."""
-        from dereflect.weights import check_keys, read_checkpoint
-
         assert network.encoder is not None
         if path:
             state = read_checkpoint(path)
@@ -116,25 +103,22 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
     return "stem.weight" in checkpoint and "down1.blocks.0.spatial_t.weight" in checkpoint
 
 
-def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: MethodOptions) -> Method:
     """Weights alone do not tell the network's shape."""
     raise ModelError(f"{path}: needs its config.json beside it; load the folder instead")
 
 
-def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+def from_folder(folder: Path, config: Mapping[str, Any], options: MethodOptions) -> Method:
     """Load from config.json and model.safetensors."""
     known = {field.name for field in fields(DefaultConfig)}
     if unknown := sorted(set(config) - known):
         raise ModelError(f"{folder / 'config.json'}: unknown key '{unknown[0]}'")
-    if options:
-        raise ModelError(f"--set {next(iter(options))}: the default model has no such setting")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     method = DefaultMethod(DefaultConfig(**values))
     DefaultMethod.load_weights(method.network, folder)
     return method.eval()
 
 
-def from_name(name: str, options: Options) -> Method:
+def from_name(name: str, options: MethodOptions) -> Method:
     """The embedded model."""
-    content = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
-    return from_folder(EMBEDDED, content["config"], options)
+    return from_folder(EMBEDDED, read_config(EMBEDDED)[1], options)

@@ -1,4 +1,4 @@
-"""How the default model is trained: data, losses, schedule. The recipe is recipes/default.yaml."""
+"""How the default model is trained: data, losses, schedule. The recipe is `default`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dereflect.images.fidelity import unit_psnr
 from dereflect.images.tensors import to_tensor
 from dereflect.methods.default.method import DefaultMethod
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
-from dereflect.training.objective import Batch, Moment, Objective, Turn
-from dereflect.training.recipe import first_fault
+from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.strict import first_fault
 
 
 class Settings(BaseModel):

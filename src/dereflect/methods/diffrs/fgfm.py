@@ -23,10 +23,10 @@ from dereflect.methods.diffrs.fresh import starting_pipeline
 from dereflect.methods.diffrs.fusion import FidelityFusion
 from dereflect.methods.diffrs.objective import PartObjective, PartSettings, read_settings
 from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.methods.objective import Batch, Moment, Turn
 from dereflect.nn.discriminator import PatchDiscriminator
 from dereflect.nn.losses import perceptual_loss
 from dereflect.nn.vgg import load_vgg19
-from dereflect.training.objective import Batch, Moment, Turn
 from dereflect.weights import read_checkpoint, save_state
 
 

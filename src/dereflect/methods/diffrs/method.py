@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dereflect.downloads import Report
 from dereflect.errors import InputError, MissingExtra, ModelError
-from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.diffrs.official import part_of
 from dereflect.methods.diffrs.pictures import working_size
-from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.methods.diffrs.settings import DiffRSOptions, DiffRSSettings
+from dereflect.methods.family import Say
 
 LONG = 60.0
 """Seconds from which a run on a CPU is announced with an estimate of its time."""
@@ -160,7 +163,7 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
     return part_of(checkpoint) is not None
 
 
-def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DiffRSOptions) -> Method:
     """One file of the release is a third of the method: say how to bring the parts together."""
     raise ModelError(
         f"{path}: is the {part_of(checkpoint)} part of DiffRS alone; bring all parts together once with  "
@@ -168,27 +171,30 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options)
     )
 
 
-def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+def recognises_folder(folder: Path) -> bool:
+    """Whether a folder holds a DiffRS pipeline, or a base model that can become one."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return False
+    try:
+        name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError):
+        return True  # loading it says what is wrong with it
+    return name in ("DiffRSPipeline", "StableDiffusionPipeline")
+
+
+def from_folder(folder: Path, config: Mapping[str, Any], options: DiffRSOptions) -> Method:
     """Load a folder written by `DiffRSPipeline.save_pretrained`.
 
     Raises:
         ModelError: a folder that is no DiffRS pipeline, or whose parts do not fit.
-        InputError: a setting that is unknown or out of range.
     """
-    plain = dict(options)
-    scheduler = plain.pop("scheduler", "ddim")
-    offload = plain.pop("offload", "off")
-    if scheduler not in ("ddim", "lcm"):
-        raise InputError(f"scheduler={scheduler} must be ddim or lcm")
-    if offload not in ("on", "off"):
-        raise InputError(f"offload={offload}: give on or off")
-    settings = DiffRSSettings.from_options(plain)
     pipeline = load_pipeline(folder)
-    if scheduler == "lcm":
+    if options.scheduler == "lcm":
         from diffusers import LCMScheduler
 
         pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
-    return DiffRSMethod(pipeline, settings, offload == "on")
+    return DiffRSMethod(pipeline, options.settings(), options.offload)
 
 
 def load_pipeline(folder: Path) -> Any:
@@ -198,8 +204,6 @@ def load_pipeline(folder: Path) -> Any:
         MissingExtra: diffusers is not installed.
         ModelError: the folder is another pipeline's, or a part is missing or damaged.
     """
-    import json
-
     kind = _pipeline_class()
     index = folder / "model_index.json"
     try:
@@ -225,7 +229,7 @@ def load_pipeline(folder: Path) -> Any:
             diffusers_logging.enable_progress_bar()
 
 
-def from_name(name: str, options: Options) -> Method:
+def from_name(name: str, options: DiffRSOptions) -> Method:
     """The downloaded weights, if they are there; nothing is fetched unasked.
 
     Raises:
@@ -244,10 +248,7 @@ def from_name(name: str, options: Options) -> Method:
 
 
 def download(
-    yes: bool,
-    sources: Mapping[str, str],
-    say: Callable[[str], None],
-    report: Callable[[str, int, int], None] | None = None,
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
 ) -> Path:
     """Fetch and convert the published weights; see `fetch.download`."""
     from dereflect.methods.diffrs.fetch import download as fetch

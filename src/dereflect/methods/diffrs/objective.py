@@ -2,8 +2,7 @@
 them.
 
 What the paper gives are the losses; the rest follows Marigold (arXiv 2312.02145) and StableSR (arXiv
-2305.07015). Recipes: recipes/diffrs_unet.yaml, diffrs_synthesis.yaml, diffrs_fgfm.yaml, where every value has
-its source.
+2305.07015). Recipes: diffrs_unet, diffrs_synthesis and diffrs_fgfm, where every value has its source.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from dereflect.methods.diffrs.fresh import ClassStart, starting_pipeline
 from dereflect.methods.diffrs.noise import multi_resolution_noise, warm_exponential
 from dereflect.methods.diffrs.sampling import clean_estimate
 from dereflect.methods.diffrs.validation import Validation, ValidationSettings
-from dereflect.training.objective import Batch, Moment, Objective, Turn
-from dereflect.training.recipe import first_fault
+from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.strict import first_fault
 
 
 class PartSettings(CropSettings):

@@ -1,101 +1,63 @@
-"""Every switch of a DiffRS run, checked before any work starts (arXiv 2606.04107; defaults are the published
-ones).
+"""Every switch of a DiffRS run, checked before any work starts (arXiv 2606.04107).
+
+Defaults are the published values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from dereflect.errors import InputError
-from dereflect.methods.contract import Options
 from dereflect.methods.diffrs.pictures import Aspect, Filter, working_size
 from dereflect.methods.diffrs.sampling import Disjoint
+from dereflect.methods.options import MethodOptions
 
 
-@dataclass(frozen=True)
-class DiffRSSettings:
+class DiffRSSettings(MethodOptions):
     """Settings of a run.
 
-    Attributes:
-        steps: denoising steps, 1 to 1000.
-        resolution: working size, see `pictures.working_size`.
-        aspect: "square" as published, or "keep" the picture's proportions at the same area.
-        filter: how the picture is brought to the working size.
-        attention: whether the layers see each other in self-attention.
-        optimisation: whether latents are optimised at test time.
-        disjoint: form of disjoint sampling.
-        k: strength of disjoint sampling, 0 to 1.
-        w: weight of the fusion in the decoder, 0 to 1. Larger keeps more of the input, reflection included.
-        ensemble: runs with independent noise whose pictures are averaged.
+    Raises:
+        InputError: an unknown setting, or a value of the wrong kind or range.
     """
 
-    steps: int = 50
-    resolution: int = 960
-    aspect: Aspect = "square"
-    filter: Filter = "bilinear"
-    attention: bool = True
-    optimisation: bool = True
-    disjoint: Disjoint = "code"
-    k: float = 0.2
-    w: float = 0.8
-    ensemble: int = 1
+    steps: int = Field(50, ge=1, le=1000, description="denoising steps")
+    resolution: int = Field(
+        960, description="side of the working size in pixels, a multiple of 8; multiples of 64 suit best"
+    )
+    aspect: Aspect = Field(
+        "square", description="working size: square as published, or the picture's proportions at that area"
+    )
+    filter: Filter = Field("bilinear", description="how the picture is brought to the working size")
+    attention: bool = Field(True, description="whether the layers see each other in self-attention")
+    optimisation: bool = Field(True, description="whether latents are optimised at test time")
+    disjoint: Disjoint = Field("code", description="form of disjoint sampling")
+    k: float = Field(0.2, ge=0, le=1, description="strength of disjoint sampling")
+    w: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="fusion in the decoder; more keeps more of the photo, reflection included",
+    )
+    ensemble: int = Field(1, ge=1, description="runs with independent noise whose pictures are averaged")
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 1000:
-            raise InputError(f"steps={self.steps} must be 1 to 1000; the published number is 50")
-        if self.ensemble < 1:
-            raise InputError(f"ensemble={self.ensemble} must be at least 1")
-        if not 0 <= self.k <= 1:
-            raise InputError(f"k={self.k} must be 0 (no disjoint sampling) to 1; the published value is 0.2")
-        if not 0 <= self.w <= 1:
-            raise InputError(f"w={self.w} must be 0 (no fusion) to 1; the published value is 0.8")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(allowed)}")
-        working_size(1, 1, self.resolution)
-
+    @field_validator("resolution")
     @classmethod
-    def from_options(cls, options: Options) -> DiffRSSettings:
-        """Read ``--set key=value`` strings.
-
-        Raises:
-            InputError: an unknown key, or a value of the wrong kind or range.
-        """
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        values: dict[str, Any] = {}
-        for key, text in options.items():
-            if key not in kinds:
-                raise InputError(f"diffrs has no setting '{key}'; it has {', '.join(kinds)}")
-            values[key] = _parse(key, text, kinds[key])
-        return cls(**values)
+    def _check_resolution(cls, value: int) -> int:
+        try:
+            working_size(1, 1, value)
+        except InputError as error:
+            raise ValueError(str(error).partition(" ")[2]) from None
+        return value
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "aspect": get_args(Aspect),
-    "filter": get_args(Filter),
-    "disjoint": get_args(Disjoint),
-}
+class DiffRSOptions(DiffRSSettings):
+    """The ``--set`` settings: those of a run, and how the pipeline is built."""
 
-_SWITCH = {
-    "on": True,
-    "true": True,
-    "yes": True,
-    "1": True,
-    "off": False,
-    "false": False,
-    "no": False,
-    "0": False,
-}
+    scheduler: Literal["ddim", "lcm"] = Field("ddim", description="sampler")
+    offload: bool = Field(False, description="keep only the model at work on the GPU")
 
-
-def _parse(key: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() not in _SWITCH:
-            raise InputError(f"{key}={text}: give on or off")
-        return _SWITCH[text.lower()]
-    try:
-        return kind(text)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise InputError(f"{key}={text}: give {what}") from None
+    def settings(self) -> DiffRSSettings:
+        """Those of a run."""
+        return DiffRSSettings(**self.model_dump(include=set(DiffRSSettings.model_fields)))

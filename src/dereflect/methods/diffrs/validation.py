@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dereflect.images.fidelity import unit_psnr
 from dereflect.methods.diffrs.settings import DiffRSSettings
-from dereflect.training.objective import Samples
+from dereflect.methods.objective import Samples
 
 
 class ValidationSettings(BaseModel):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dereflect.errors import ModelError
 
 Scan = Literal["regional", "global", "raster"]
+StateSpace = Literal["depth", "original"]
+Routing = Literal["sample", "batch"]
 
 CHOICES = {
-    "transmission_scan": ("regional", "global", "raster"),
-    "reflection_scan": ("regional", "global", "raster"),
-    "state_space": ("depth", "original"),
-    "routing": ("sample", "batch"),
+    "transmission_scan": get_args(Scan),
+    "reflection_scan": get_args(Scan),
+    "state_space": get_args(StateSpace),
+    "routing": get_args(Routing),
     "ordering": ("hard", "learned"),
 }
 
@@ -38,13 +40,13 @@ class DMDNetConfig:
     """Order in which the transmission stream is scanned."""
     reflection_scan: Scan = "global"
     """Order in which the reflection stream is scanned."""
-    state_space: Literal["depth", "original"] = "depth"
+    state_space: StateSpace = "depth"
     """Whether the scan's B and C are mixed with those of the depth map, or are the image's alone."""
     position_code: bool = True
     """Whether the sinusoidal position code is added before the scan."""
     memory: bool = True
     """Whether the memory expert modules act (without them their weights and banks stay, unused)."""
-    routing: Literal["sample", "batch"] = "sample"
+    routing: Routing = "sample"
     """Experts for batches: each picture's own or, as the original, only those that every picture chose."""
     ordering: Literal["hard", "learned"] = "hard"
     """"learned" scales what is scanned by a straight-through one, so that the proximity fusion that orders

@@ -47,7 +47,7 @@ class Sources(BaseModel):
 
 
 class GlassMixture:
-    """Synthetic and real triplets. See `dereflect.training.objective.Samples`.
+    """Synthetic and real triplets. See `dereflect.methods.objective.Samples`.
 
     Photos are paired as `ShuffledHalves` does it.
 

@@ -8,26 +8,47 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dereflect.errors import InputError, ModelError
-from dereflect.methods.contract import Method, Options, Progress, Traits
-from dereflect.methods.dmdnet.config import CHOICES, DMDNetConfig
+from dereflect.methods.contract import Method, Progress, Traits
+from dereflect.methods.dmdnet.config import DMDNetConfig, Routing, Scan, StateSpace
 from dereflect.methods.dmdnet.depth import DepthNetwork, download_depth_weights, load_depth_network
 from dereflect.methods.dmdnet.network import DMDNet
 from dereflect.methods.dmdnet.official import BANK_MARK, config_of, is_banks, network_state, read_banks
 from dereflect.methods.dmdnet.orders import OrderBook
+from dereflect.methods.options import MethodOptions
 from dereflect.weights import check_keys, read_checkpoint
-
-SWITCHES = ("transmission_scan", "reflection_scan", "state_space", "position_code", "memory", "routing")
-"""Options that are settings of the network too."""
 
 KEPT_WIDE = (".fuse.0.weight", ".dt_projs_bias_channel", ".A_logs_ch_T", ".A_logs_ch_R")
 """Ends of the names of tables that order or scan, and so stay float32 in half precision."""
 
-ONOFF = {"on": True, "off": False}
 
-OPTIONS = ("banks", "depth", "depth_sha256", *SWITCHES)
+class DMDNetOptions(MethodOptions):
+    """The ``--set`` settings of DMDNet. Its switches act on weights as they were trained."""
+
+    banks: str | None = Field(
+        None, description="the authors' memory_banks_latest.pt, for their network's file"
+    )
+    depth: str | None = Field(
+        None, description="dpt_next_vit_large_384.pt of MiDaS v3.1, or 'download' (with depth_sha256)"
+    )
+    depth_sha256: str = Field("", description="checksum that the depth network's download must have")
+    transmission_scan: Scan | None = Field(None, description="order in which the transmission is scanned")
+    reflection_scan: Scan | None = Field(None, description="order in which the reflection is scanned")
+    state_space: StateSpace | None = Field(
+        None, description="whether the scan's matrices are mixed with those of the depth map"
+    )
+    position_code: bool | None = Field(None, description="whether the position code is added before the scan")
+    memory: bool | None = Field(None, description="whether the memory expert modules act")
+    routing: Routing | None = Field(
+        None, description="experts for batches: each picture's own, or the shared"
+    )
+
+    def switches(self) -> dict[str, Any]:
+        """Those given that are settings of the network too."""
+        return self.model_dump(exclude_none=True, exclude={"banks", "depth", "depth_sha256"})
 
 
 class DMDNetMethod(Method):
@@ -89,9 +110,8 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
     return network_state(checkpoint) is not None or is_banks(checkpoint)
 
 
-def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DMDNetOptions) -> Method:
     """Build from the authors' network file, with their banks and the depth weights given as options."""
-    check_options(options)
     if is_banks(checkpoint):
         raise ModelError(
             f"{path}: these are DMDNet's memory banks; load the network's file, with --set banks={path}"
@@ -99,14 +119,14 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options)
     state = network_state(checkpoint)
     assert state is not None
     config = config_of(state, str(path))
-    config = DMDNetConfig.from_mapping(dataclasses.asdict(config) | switches(options), str(path))
+    config = DMDNetConfig.from_mapping(dataclasses.asdict(config) | options.switches(), str(path))
     if BANK_MARK not in state:
-        if "banks" not in options:
+        if options.banks is None:
             raise ModelError(
                 f"{path}: holds the network without its memory banks; with others its results are wrong; "
                 "give the authors' banks file: --set banks=memory_banks_latest.pt"
             )
-        state |= read_banks(Path(options["banks"]).expanduser(), config)
+        state |= read_banks(Path(options.banks).expanduser(), config)
     with torch.device("meta"):
         method = DMDNetMethod(config)
     check_keys(method.network.state_dict(), state, str(path))
@@ -115,14 +135,13 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options)
     return method.eval().requires_grad_(False)
 
 
-def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+def from_folder(folder: Path, config: Mapping[str, Any], options: DMDNetOptions) -> Method:
     """Load config.json and model.safetensors, which holds network, banks and, if it was saved with them,
     depth.
     """
-    check_options(options)
-    if "banks" in options:
+    if options.banks is not None:
         raise ModelError("--set banks: a model folder holds its banks already; leave it out")
-    settings = DMDNetConfig.from_mapping(dict(config) | switches(options), str(folder / "config.json"))
+    settings = DMDNetConfig.from_mapping(dict(config) | options.switches(), str(folder / "config.json"))
     state = read_checkpoint(folder / "model.safetensors")
     with torch.device("meta"):
         method = DMDNetMethod(settings)
@@ -133,12 +152,12 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Me
         return method.eval().requires_grad_(False)
     check_keys(method.state_dict(), state, str(folder))
     method.load_state_dict(state, assign=True)
-    if "depth" in options:
+    if options.depth is not None:
         method.depth = depth_from_options(options)
     return method.eval().requires_grad_(False)
 
 
-def from_name(name: str, options: Options) -> Method:
+def from_name(name: str, options: DMDNetOptions) -> Method:
     """The authors' weights are theirs to give: say which files are needed."""
     raise ModelError(
         "dmdnet has no embedded weights: get the authors' two files and MiDaS's depth weights, and give "
@@ -147,40 +166,20 @@ def from_name(name: str, options: Options) -> Method:
     )
 
 
-def depth_from_options(options: Options) -> DepthNetwork:
+def depth_from_options(options: DMDNetOptions) -> DepthNetwork:
     """The depth network from ``depth=PATH``, or ``depth=download``.
 
     Raises:
         ModelError: nothing given, or weights of another network.
     """
-    chosen = options.get("depth")
-    if not chosen:
+    if not options.depth:
         raise ModelError(
             "DMDNet needs the depth network of MiDaS v3.1: give --set depth=dpt_next_vit_large_384.pt "
             "(or depth=download)"
         )
-    if chosen == "download":
-        return load_depth_network(download_depth_weights(options.get("depth_sha256", "")))
-    return load_depth_network(Path(chosen).expanduser())
-
-
-def check_options(options: Options) -> None:
-    """Refuse unknown options.
-
-    Raises:
-        ModelError: names the option or the value.
-    """
-    for key, value in options.items():
-        if key not in OPTIONS:
-            raise ModelError(f"--set {key}: DMDNet has no such setting; it has {', '.join(OPTIONS)}")
-        offered = ONOFF if key in ("position_code", "memory") else CHOICES.get(key)
-        if offered and value not in offered:
-            raise ModelError(f"--set {key}={value}: not offered; one of {', '.join(offered)}")
-
-
-def switches(options: Options) -> dict[str, Any]:
-    """The options that are settings of the network."""
-    return {key: ONOFF.get(value, value) for key, value in options.items() if key in SWITCHES}
+    if options.depth == "download":
+        return load_depth_network(download_depth_weights(options.depth_sha256))
+    return load_depth_network(Path(options.depth).expanduser())
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

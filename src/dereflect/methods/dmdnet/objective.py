@@ -1,4 +1,4 @@
-"""How DMDNet is trained: losses, schedule, memory. The recipe is recipes/dmdnet.yaml."""
+"""How DMDNet is trained: losses, schedule, memory. The recipe is `dmdnet`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from dereflect.methods.dmdnet.losses import memory_losses_of
 from dereflect.methods.dmdnet.memory import MemoryTrace
 from dereflect.methods.dmdnet.method import DMDNetMethod
 from dereflect.methods.dmdnet.network import DMDNet, Separated
+from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.nn.losses import perceptual_loss
 from dereflect.nn.vgg import Vgg19, load_vgg19
-from dereflect.training.objective import Batch, Moment, Objective, Turn
-from dereflect.training.recipe import first_fault
+from dereflect.strict import first_fault
 from dereflect.weights import check_keys, read_checkpoint
 
 PERCEPTUAL_WEIGHTS = (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)

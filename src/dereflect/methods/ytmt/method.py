@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.contract import Method, Options, Progress, Traits
+from dereflect.methods.contract import Method, Progress, Traits
+from dereflect.methods.options import MethodOptions
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
 from dereflect.methods.ytmt.fast.system import FastSystem
 from dereflect.methods.ytmt.official import config_of, network_states, system_state
 from dereflect.methods.ytmt.two_stage import System
 from dereflect.nn.vgg import Vgg19, load_vgg19
-from dereflect.weights import check_keys, read_checkpoint
+from dereflect.weights import check_keys, read_checkpoint, read_config
 
-OPTIONS = {
-    "vgg": "VGG-19 weights: a file, a folder, 'download', or 'none' to only convert a checkpoint",
-    "exchange": "letter of the head where a checkpoint's keys leave it open: P for C, N for A",
-    "weights": "the checkpoint to load, for models named without a file",
-}
 PUBLISHED = "ytmt_uct_sirs_68_077_00595364.pt"
+
+
+class YtmtOptions(MethodOptions):
+    """The ``--set`` settings of YTMT."""
+
+    vgg: str | None = Field(
+        None,
+        description="VGG-19 weights: a file, a folder, 'download', or 'none' to only convert a checkpoint",
+    )
+    exchange: Literal["C", "P", "A", "N"] | None = Field(
+        None, description="letter of the head where a checkpoint's keys leave it open: P for C, N for A"
+    )
+    weights: str | None = Field(None, description="the checkpoint to load, for models named without a file")
 
 
 class YtmtMethod(Method):
@@ -85,26 +95,24 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
     return bool(network_states(checkpoint))
 
 
-def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: Options) -> Method:
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: YtmtOptions) -> YtmtMethod:
     """Read an official checkpoint: stage one or both, refactored or old network, told by its keys."""
-    _check_options(options)
     states = network_states(checkpoint)
-    config = config_of(states, path, options.get("exchange"))
+    config = config_of(states, path, options.exchange)
     state = system_state(states, config, path)
     method = YtmtMethod(config, _vgg(config, options))
     method.system.load_state_dict(state | _vgg_entries(method.system))
     return method.eval()
 
 
-def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Method:
+def from_folder(folder: Path, config: Mapping[str, Any], options: YtmtOptions) -> YtmtMethod:
     """Load what `save_pretrained` or the trainer wrote; a VGG-19 saved with it is used unless another is
     given.
     """
-    _check_options(options)
     settings = config_from(config, str(folder / "config.json"))
     state = read_checkpoint(folder / "model.safetensors")
     has_vgg = any(key.startswith("system.vgg.") for key in state)
-    if has_vgg and "vgg" not in options:
+    if has_vgg and options.vgg is None:
         method = YtmtMethod(settings, Vgg19())
     else:
         state = {key: value for key, value in state.items() if not key.startswith("system.vgg.")}
@@ -115,34 +123,40 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: Options) -> Me
     return method.eval()
 
 
-def from_name(name: str, options: Options) -> Method:
+def from_name(name: str, options: YtmtOptions) -> YtmtMethod:
     """The published model, from the file given as ``weights=PATH``; the file itself has to be fetched by
     hand.
     """
-    _check_options(options)
-    if "weights" not in options:
+    if options.weights is None:
         raise ModelError(
             f"{name}: its weights are the authors' {PUBLISHED}; fetch it from "
             "github.com/mingcv/YTMT-Strategy and give its path as the model, or weights=PATH; the model "
             "'default' needs no download"
         )
-    path = Path(options["weights"]).expanduser()
+    return from_path(Path(options.weights).expanduser(), options)
+
+
+def from_path(path: Path, options: YtmtOptions) -> YtmtMethod:
+    """Load a model folder or an official checkpoint, which must be of this family.
+
+    Raises:
+        ModelError: of another method.
+    """
+    if path.is_dir():
+        family, config = read_config(path)
+        if family != YtmtMethod.family:
+            raise ModelError(f"{path}: is a model of '{family}', not of YTMT")
+        return from_folder(path, config, options)
     checkpoint = read_checkpoint(path)
     if not recognises(checkpoint):
         raise ModelError(f"{path}: not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
-    return from_checkpoint(path, checkpoint, {k: v for k, v in options.items() if k != "weights"})
+    return from_checkpoint(path, checkpoint, options)
 
 
-def _check_options(options: Options) -> None:
-    for key in options:
-        if key not in OPTIONS:
-            raise ModelError(f"--set {key}: YTMT has no such setting; one of {', '.join(OPTIONS)}")
-
-
-def _vgg(config: YtmtConfig, options: Options) -> Vgg19 | None:
-    if not config.hypercolumn or options.get("vgg") == "none":
+def _vgg(config: YtmtConfig, options: YtmtOptions) -> Vgg19 | None:
+    if not config.hypercolumn or options.vgg == "none":
         return None
-    return load_vgg19(options.get("vgg"))
+    return load_vgg19(options.vgg)
 
 
 def _vgg_entries(system: System) -> dict[str, Tensor]:

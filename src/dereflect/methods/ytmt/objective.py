@@ -15,6 +15,7 @@ from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import ceilnet
 from dereflect.data.synthesis.triplet import Picture, Random, Triplet
 from dereflect.errors import RecipeError
+from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.methods.ytmt.blocks import Pair
 from dereflect.methods.ytmt.criteria import Layer
 from dereflect.methods.ytmt.hypercolumn import hypercolumn
@@ -24,7 +25,6 @@ from dereflect.methods.ytmt.stage_one import load_stage_one
 from dereflect.methods.ytmt.two_stage import build_network
 from dereflect.nn.discriminator import build_discriminator
 from dereflect.nn.vgg import Vgg19, load_vgg19
-from dereflect.training.objective import Batch, Moment, Objective, Turn
 
 
 class YtmtObjective(Objective):

@@ -7,18 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from dereflect.errors import ModelError, RecipeError
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
 from dereflect.methods.ytmt.criteria import Criteria
-from dereflect.training.recipe import first_fault
-
-
-class Strict(BaseModel):
-    """A group of settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid")
+from dereflect.strict import Strict, first_fault
 
 
 class Optimiser(Strict):

@@ -54,15 +54,14 @@ def _from_run(path: Path, config: YtmtConfig) -> StageOne:
 
 
 def _from_model(path: Path, config: YtmtConfig) -> StageOne:
-    from dereflect.catalog import load_method
-    from dereflect.methods.ytmt.method import YtmtMethod
+    from dereflect.methods.ytmt.method import YtmtOptions, from_path
 
     if not path.exists():
         raise ModelError("no such file or folder; give the output folder of stage one")
-    options = {"vgg": "none"}
+    options = YtmtOptions(vgg="none")
     if path.is_file() and config.exchange in ("P", "N"):
-        options["exchange"] = config.exchange
-    method, _ = load_method(path, options)
-    if not isinstance(method, YtmtMethod) or replace(method.config, stages=2) != config:
+        options = YtmtOptions(vgg="none", exchange=config.exchange)
+    method = from_path(path, options)
+    if replace(method.config, stages=2) != config:
         raise ModelError("holds another network than settings.network")
     return StageOne(method.system.stage1.state_dict(), None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dereflect.cli.options import Device, DeviceOption, OverwriteOption
 from dereflect.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def depth(
@@ -31,17 +33,17 @@ def depth(
     max_size: Annotated[
         int, typer.Option("--max-size", metavar="PIXELS", min=32, help="Longest side to estimate at.")
     ] = 1024,
-    device: DeviceOption = Device.auto,
-    overwrite: OverwriteOption = False,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or mps.")
+    ] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+    ] = False,
 ) -> None:
     """Estimate how near everything in a photo is: PHOTO.depth.png (16 bit) and PHOTO.depth-colour.png."""
-    import numpy as np
-    import torch
-    import torch.nn.functional as F
-
     from dereflect.devices import choose_device
     from dereflect.images import read, write
-    from dereflect.images.picture import Picture, convert_depth
+    from dereflect.images.picture import Picture
     from dereflect.methods.dmdnet.depth import (
         depth_colours,
         depth_levels,
@@ -54,23 +56,40 @@ def depth(
     for target in (gray, colour):
         if target.exists() and not overwrite:
             raise InputError(f"{target}: exists already; --overwrite replaces it")
-    place, _ = choose_device(device.value)
-    pixels = convert_depth(read(photo).pixels, np.dtype(np.float32))
-    if pixels.ndim == 2:
-        pixels = np.stack([pixels] * 3, axis=-1)
+    place, _ = choose_device(device)
+    image = _tensor(read(photo).pixels)
     source = download_depth_weights(sha256) if weights == "download" else Path(weights).expanduser()
     network = load_depth_network(source).to(place)
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    levels = depth_levels(_proximity(network, image.to(place), max_size))
+    folder.mkdir(parents=True, exist_ok=True)
+    write(Picture(levels), gray, "PNG", overwrite=overwrite)
+    write(Picture(depth_colours(levels)), colour, "PNG", overwrite=overwrite)
+    typer.echo(f"{gray}\n{colour}")
+
+
+def _tensor(pixels: Any) -> Tensor:
+    """Pixels (H, W) or (H, W, 3) of any depth as (1, 3, H, W) float32 in [0, 1]."""
+    import numpy as np
+    import torch
+
+    from dereflect.images.picture import convert_depth
+
+    values = convert_depth(pixels, np.dtype(np.float32))
+    if values.ndim == 2:
+        values = np.stack([values] * 3, axis=-1)
+    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+
+
+def _proximity(network: Any, image: Tensor, max_size: int) -> Tensor:
+    """Inverse depth (H, W) of an image (1, 3, H, W), estimated at `max_size` pixels at most."""
+    import torch
+    import torch.nn.functional as F
+
     height, width = image.shape[-2:]
     scale = min(1.0, max_size / max(height, width))
     if scale < 1:
         size = max(17, round(height * scale)), max(17, round(width * scale))
         image = F.interpolate(image, size, mode="area")
     with torch.no_grad():
-        proximity = network(image.to(place)).proximity[..., : image.shape[2], : image.shape[3]].cpu()
-    proximity = F.interpolate(proximity, (height, width), mode="bilinear", align_corners=False)[0, 0]
-    levels = depth_levels(proximity)
-    folder.mkdir(parents=True, exist_ok=True)
-    write(Picture(levels), gray, "PNG", overwrite=overwrite)
-    write(Picture(depth_colours(levels)), colour, "PNG", overwrite=overwrite)
-    typer.echo(f"{gray}\n{colour}")
+        proximity = network(image).proximity[..., : image.shape[2], : image.shape[3]].cpu()
+    return F.interpolate(proximity, (height, width), mode="bilinear", align_corners=False)[0, 0]

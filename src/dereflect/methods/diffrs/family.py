@@ -1,0 +1,42 @@
+"""DiffRS, as the catalog knows it."""
+
+from dereflect.methods.card import ModelCard, Score
+from dereflect.methods.family import Family, Preparation
+
+FAMILY = Family(
+    name="diffrs",
+    package=__package__,
+    cards=(
+        ModelCard(
+            name="diffrs",
+            family="diffrs",
+            summary="joint latent diffusion: both layers generated together; slow, for a GPU or patience",
+            paper="arXiv 2606.04107 (CVPR 2026)",
+            licence="weights under the authors' terms; base model CreativeML Open RAIL++-M",
+            weights="fetched by  dereflect models download diffrs",
+            megabytes=4070.0,
+            title="DiffRS, generative",
+            plain="Slow: for a graphics card, or much patience. Repaints what a reflection hides, "
+            "and may invent.",
+            published=(Score("real20", 25.32, 0.85, "diffrs", "the project page's transmission table"),),
+        ),
+    ),
+    options=".settings:DiffRSOptions",
+    recognises_folder=".method:recognises_folder",
+    download=".method:download",
+    objectives={
+        "diffrs-unet": ".objective:UNetObjective",
+        "diffrs-synthesis": ".objective:SynthesisObjective",
+        "diffrs-fgfm": ".fgfm:FusionObjective",
+    },
+    preparations={
+        "latents": Preparation(
+            objective="diffrs-fgfm",
+            run=".fgfm:make_latents",
+            help="""Store what the fine-tuned sampler makes of training crops, which a fusion training needs.
+
+            An interrupted run goes on where it stopped. They go into the recipe's data folder, under
+            settings.latents.""",
+        )
+    },
+)

@@ -1,0 +1,25 @@
+"""YTMT, as the catalog knows it."""
+
+from dereflect.methods.card import ModelCard, Score
+from dereflect.methods.family import Family
+
+FAMILY = Family(
+    name="ytmt",
+    package=__package__,
+    cards=(
+        ModelCard(
+            name="ytmt",
+            family="ytmt",
+            summary="two-stage dual-stream network UCT of Hu & Guo; the authors' checkpoint or your own",
+            paper="arXiv 2110.10546 (NeurIPS 2021)",
+            licence="weights: the authors' terms; VGG-19: torchvision's",
+            weights="fetch ytmt_uct_sirs_68_077_00595364.pt and VGG-19 (see docs/methods/ytmt.md)",
+            megabytes=308.0,
+            title="YTMT, a research network of 2021",
+            plain="Slower than the everyday model. Works on small photos best.",
+            published=(Score("real20", 23.26, 0.806, "ytmt", "the paper, table 1, YTMT-UCT"),),
+        ),
+    ),
+    options=".method:YtmtOptions",
+    objectives={"ytmt": ".objective:YtmtObjective"},
+)
