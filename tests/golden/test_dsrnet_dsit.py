@@ -16,6 +16,14 @@ from dsrnet_dsit_recipe import (
     section,
     vgg_of,
 )
+from dsrnet_dsit_training import (
+    check_augment,
+    check_losses,
+    check_protocol,
+    check_synthesis,
+    check_train_dsit,
+    check_train_dsrnet,
+)
 from fixtures import Check, GoldenFile, golden_files, run_check
 from torch import Tensor, nn
 
@@ -154,6 +162,12 @@ CHECKS: Mapping[str, Check] = {
     "dsit_.*": check_dsit,
     "dsrnet_small": check_dsrnet_small,
     "dsrnet_full": check_dsrnet_full,
+    "losses": check_losses,
+    "train_dsit": check_train_dsit,
+    "train_dsrnet": check_train_dsrnet,
+    "synthesis": check_synthesis,
+    "augment": check_augment,
+    "protocol": check_protocol,
     "manifest": check_manifest,
     "recipe": check_recipe,
 }

@@ -24,7 +24,10 @@ def synthesize(
     ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many triplets.")] = 10,
     rule: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="ceilnet, dsrnet, zhang, screen or physical.")
+        str,
+        typer.Option(
+            "--model", metavar="NAME", help="ceilnet, dsrnet, zhang, xreflection, screen or physical."
+        ),
     ] = "physical",
     preset: Annotated[str, typer.Option(help="Situation of the physical model: day or night.")] = "day",
     size: Annotated[

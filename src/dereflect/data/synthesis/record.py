@@ -22,7 +22,7 @@ from dereflect.downloads import sha256
 from dereflect.errors import InputError
 from dereflect.images import upright_size
 
-RULES = ("ceilnet", "dsrnet", "zhang", "screen", "physical")
+RULES = ("ceilnet", "dsrnet", "zhang", "xreflection", "screen", "physical")
 RECORD = "record.jsonl"
 
 
