@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from dereflect.data.glass import gaussian_blur
-from dereflect.methods.default.objective import GlassCrops, Settings
+from dereflect.methods.default.crops import GlassCrops
+from dereflect.methods.default.settings import Settings
 from dereflect.training.recipe import load_recipe
 
 

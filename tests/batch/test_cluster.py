@@ -16,11 +16,10 @@ from PIL import Image
 
 from dereflect.batch import BatchJob, Summary, run_batch
 from dereflect.batch.cluster import ClusterWorker, run_on_cluster
-from dereflect.batch.job import ATTEMPTS
+from dereflect.batch.job import ATTEMPTS, Fleet
 from dereflect.batch.manifest import Manifest
 from dereflect.batch.places import Place
 from dereflect.batch.plan import find_work, group_photos
-from dereflect.batch.run import Fleet
 
 ray = pytest.importorskip("ray")
 

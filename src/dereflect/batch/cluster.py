@@ -12,15 +12,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dereflect.batch.job import ATTEMPTS, BatchJob
+from dereflect.batch.job import ATTEMPTS, BatchJob, Fleet
 from dereflect.batch.plan import Photo
 from dereflect.batch.work import Row, Worker, given_up
 from dereflect.errors import InputError, MissingExtra
-
-if TYPE_CHECKING:
-    from dereflect.batch.run import Fleet
 
 GROUPS_A_ROUND = 4096
 """Tasks handed to Ray at a time: bounds the driver's memory, whatever the number of photos."""

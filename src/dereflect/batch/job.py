@@ -1,4 +1,4 @@
-"""What a batch is asked to do, and what came of it."""
+"""What a batch is asked to do, on which machines, and what came of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,28 @@ ATTEMPTS = 3
 """A photo that takes its worker down with it this many times is given up."""
 LARGEST_FILE = 1 << 30
 """Bytes of a file above which it is refused unread: no photo is that large, and workers hold it whole."""
+
+
+HERE = "none"
+"""The address that means: no cluster, in this process."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Which machines do it, and how they are shared out.
+
+    Attributes:
+        address: ``none`` for this process alone; ``auto`` for the Ray cluster that is running here, or else
+            one of this machine's own; or a cluster's address.
+        workers: number of workers; as many as there is room for, if not given.
+        cpus: processor cores a worker.
+        gpus: graphics processors a worker; 0.25 puts four workers on each.
+    """
+
+    address: str = HERE
+    workers: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True)

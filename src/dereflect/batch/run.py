@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from dereflect.batch.job import BatchJob, Summary
+from dereflect.batch.job import HERE, BatchJob, Fleet, Summary
 from dereflect.batch.manifest import Manifest
 from dereflect.batch.places import Place
 from dereflect.batch.plan import Photo, check_places, find_work, group_photos
 from dereflect.batch.work import Row, Worker
 
-HERE = "none"
-"""The address that means: no cluster, in this process."""
-
 Engine = Callable[[BatchJob, Iterable[list[Photo]]], Iterator[Row]]
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """Which machines do it, and how they are shared out.
-
-    Attributes:
-        address: ``none`` for this process alone; ``auto`` for the Ray cluster that is running here, or else
-            one of this machine's own; or a cluster's address.
-        workers: number of workers; as many as there is room for, if not given.
-        cpus: processor cores a worker.
-        gpus: graphics processors a worker; 0.25 puts four workers on each.
-    """
-
-    address: str = HERE
-    workers: int | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
 
 
 def run_batch(

@@ -140,7 +140,7 @@ def batch(
     1 some photos were refused or failed, 2 none was done.
     """
     from dereflect.batch import BatchJob, run_batch
-    from dereflect.batch.run import Fleet
+    from dereflect.batch.job import Fleet
     from dereflect.cli.inputs import parse_shard
 
     job = BatchJob(

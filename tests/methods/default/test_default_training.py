@@ -12,7 +12,9 @@ from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.data.crops import held_out
 from dereflect.errors import InputError, RecipeError
-from dereflect.methods.default.objective import DefaultObjective, GlassCrops, Settings
+from dereflect.methods.default.crops import GlassCrops
+from dereflect.methods.default.objective import DefaultObjective
+from dereflect.methods.default.settings import Settings
 from dereflect.methods.objective import Moment
 
 RECIPE = "default"
@@ -53,7 +55,7 @@ def overrides(data: Path, output: Path) -> list[str]:
 
 
 def test_the_recipe_trains_and_the_command_line_can_load_what_it_exports(data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", str(RECIPE), *overrides(data, tmp_path / "run")])
+    result = CliRunner().invoke(app, ["train", RECIPE, *overrides(data, tmp_path / "run")])
     assert result.exit_code == 0, result.output
     method, _ = load_method(tmp_path / "run/model")
     transmission, _ = method(torch.rand(1, 3, 64, 64))
@@ -67,7 +69,7 @@ def test_the_recipe_trains_and_the_command_line_can_load_what_it_exports(data: P
 
 
 def test_check_validates_and_trains_nothing(data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", str(RECIPE), "--check", *overrides(data, tmp_path / "run")])
+    result = CliRunner().invoke(app, ["train", RECIPE, "--check", *overrides(data, tmp_path / "run")])
     assert result.exit_code == 0
     assert "3 steps of 2 samples" in result.output
     assert not (tmp_path / "run").exists()
