@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import ToyObjective
+from toy import AlgebraObjective, ToyObjective
 
 from dereflect.errors import RecipeError
 from dereflect.training.recipe import parse_recipe
@@ -50,13 +50,49 @@ def test_the_number_of_threads_does_not_change_the_data(tmp_path: Path) -> None:
     assert one.seen == many.seen
 
 
-def test_accumulating_two_halves_equals_one_whole_batch(tmp_path: Path) -> None:
-    _, whole = run(tmp_path / "whole", batch_size=4, steps=3)
-    _, halves = run(tmp_path / "halves", batch_size=2, accumulate=2, steps=3)
-    assert whole.seen == halves.seen
-    for name in ("model", "judge"):
-        for a, b in zip(whole.networks[name].parameters(), halves.networks[name].parameters(), strict=True):
-            torch.testing.assert_close(a, b, atol=2e-2, rtol=0)  # the noise in the toy's loss is drawn twice
+def run_algebra(output: Path, **schedule: object) -> tuple[Trainer, AlgebraObjective]:
+    content = {
+        "objective": "default",
+        "output": str(output),
+        "data": "unused",
+        "schedule": {"steps": 3, "batch_size": 4, "device": "cpu"} | schedule,
+    }
+    objective = AlgebraObjective()
+    trainer = Trainer(parse_recipe(content), objective)
+    trainer.run()
+    return trainer, objective
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path: Path, parts: int) -> None:
+    _, objective = run_algebra(tmp_path, batch_size=4 // parts, accumulate=parts)
+    weight = objective.path[0]
+    for step in range(3):
+        weight = weight - objective.rate * objective.gradient(weight, 4 * step, 4)
+    torch.testing.assert_close(objective.weight(), weight)
+
+
+def test_gradients_are_clipped_to_their_norm_and_keep_their_direction(tmp_path: Path) -> None:
+    _, objective = run_algebra(tmp_path, clip_norm=0.01)
+    weight = objective.path[0]
+    for step in range(3):
+        gradient = objective.gradient(weight, 4 * step, 4)
+        assert gradient.norm() > 0.1  # so that clipping has something to do
+        weight = weight - objective.rate * 0.01 * gradient / gradient.norm()
+    torch.testing.assert_close(objective.weight(), weight, rtol=1e-4, atol=1e-6)
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["norm_model"] == pytest.approx(float(gradient.norm()), rel=1e-3)  # before clipping
+
+
+def test_the_average_follows_the_decay_of_the_recipe(tmp_path: Path) -> None:
+    trainer, objective = run_algebra(tmp_path, steps=40, batch_size=1, ema=0.7)
+    assert trainer.average is not None
+    path = [*objective.path, objective.weight()]
+    expected = path[0].double()
+    for step, weight in enumerate(path[1:], start=1):
+        decay = min(0.7, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight.double()
+    torch.testing.assert_close(trainer.average.shadow["weight"].double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_log_is_one_json_line_a_record(tmp_path: Path) -> None:

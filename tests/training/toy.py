@@ -1,4 +1,4 @@
-"""A tiny objective: two networks in two turns, random numbers in the loss, data addressed by number."""
+"""Tiny objectives: two networks in two turns with random numbers in the loss, and one of plain algebra."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,3 +61,39 @@ class ToyObjective(Objective):
     def export(self, folder: str) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         torch.save(self.networks["model"].state_dict(), Path(folder) / "weights.pt")
+
+
+class AlgebraObjective(Objective):
+    """One linear network under plain gradient descent: every step can be worked out by hand."""
+
+    averaged = "model"
+    rate = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.networks = {"model": nn.Linear(4, 1, bias=False)}
+        self.optimizers = {"model": torch.optim.SGD(self.networks["model"].parameters(), self.rate)}
+        self.samples = ToySamples()
+        self.path = [self.weight()]
+
+    def weight(self) -> Tensor:
+        return self.plain("model").weight.detach().clone()
+
+    def turns(self, batch: Batch, moment: Moment) -> Iterator[Turn]:
+        loss = (self.networks["model"](batch["x"]) - batch["y"]).square().mean()
+        yield Turn("model", loss, {"loss": loss.detach()})
+
+    def gradient(self, weight: Tensor, first: int, count: int) -> Tensor:
+        """Of the mean loss of samples `first` to `first + count` of epoch 0, by the formula."""
+        drawn = [self.samples.draw(0, index) for index in range(first, first + count)]
+        x, y = torch.stack([s["x"] for s in drawn]), torch.stack([s["y"] for s in drawn])
+        return 2 / count * (x @ weight.T - y).T @ x
+
+    def learning_rate(self, name: str, moment: Moment) -> float | None:
+        if moment.step:
+            self.path.append(self.weight())  # what the last step led to
+        return None
+
+    def export(self, folder: str) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
