@@ -34,7 +34,9 @@ def pairs(tmp_path):
 def test_a_report_from_the_command_line(pairs, model_folder, tmp_path):
     out = tmp_path / "report"
     done = invoke("evaluate", "--data", pairs, "--model", model_folder, "-o", out, "--device", "cpu")
-    assert "PSNR of the transmission on pairs from" in done.output
+    assert "PSNR of the transmission on pairs by" in done.output
+    assert "the aligned PSNR by" in done.output
+    assert "worse by more than 0.5 dB" in done.output
     assert str(out / "report.html") in done.output
     content = json.loads((out / "results.json").read_text())
     assert {record["model"] for record in content["pictures"]} == {"untouched input", "tiny"}

@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dereflect.errors import InputError
 from dereflect.evaluation import metrics, protocol
+from dmdnet_online import measure_online
 
 
 def pictures(seed: int, height: int, width: int):
@@ -76,6 +77,44 @@ def test_what_cannot_be_measured_is_refused_by_name():
         metrics.psnr(small, np.zeros((20, 6, 3)))
 
 
+def aligned_psnr(estimate, target, rounding):
+    """One straight line for each channel, by numpy's own fit."""
+    channels = []
+    for channel in range(3):
+        x, y = estimate[..., channel].ravel(), target[..., channel].ravel()
+        gain, offset = np.polyfit(x.astype(np.float64), y.astype(np.float64), 1)
+        channels.append((gain * estimate[..., channel] + offset).clip(0, 1) * 255)
+    found = rounding(np.stack(channels, axis=-1))
+    return 10 * np.log10(255**2 / np.mean((found - rounding(target * 255.0)) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "rounding"), [("plain", np.rint), ("dmdnet", np.floor), ("diffrs", np.floor)]
+)
+def test_aligned_psnr_is_that_of_the_best_line_of_each_channel(name, rounding):
+    random = np.random.default_rng(8)
+    target = random.random((23, 31, 3)).astype(np.float32)
+    estimate = np.clip(target * [0.3, 0.6, 1.5] + [0.4, 0.1, -0.3], 0, 1)  # one channel is clipped
+    estimate = np.clip(estimate + random.normal(0, 0.02, target.shape), 0, 1).astype(np.float32)
+    measured = protocol.PROTOCOLS[name].measure(estimate, target)
+    assert measured["psnr_aligned"] == pytest.approx(aligned_psnr(estimate, target, rounding), abs=0.01)
+    assert measured["psnr_aligned"] > measured["psnr"] + 3
+
+
+def test_aligned_psnr_forgives_brightness_and_contrast_and_no_more():
+    _, target = pictures(9, 40, 50)
+    plain, ytmt = (protocol.PROTOCOLS[name] for name in ("plain", "ytmt"))
+    dim = (target * np.array([0.2, 0.4, 0.5]) / 255 + 0.1).astype(np.float32)
+    assert plain.measure(dim, target)["psnr"] < 20
+    assert plain.measure(dim, target)["psnr_aligned"] == math.inf  # nothing is left after rounding
+    assert ytmt.measure(dim, target)["psnr_aligned"] > 100
+    mirrored = plain.measure(np.ascontiguousarray(target[:, ::-1]), target)
+    deviation = np.sqrt(target.astype(np.float64).var((0, 1)).mean())
+    assert mirrored["psnr_aligned"] == pytest.approx(20 * math.log10(255 / deviation), abs=0.1)
+    black = plain.measure(np.zeros_like(target), target)
+    assert black["psnr_aligned"] == pytest.approx(20 * math.log10(255 / deviation), abs=0.02)
+
+
 def test_rounding_rules():
     values = np.array([-0.5, 0.0, 0.5, 254.6 / 255, 1.0, 7.0])
     assert protocol.to_levels(values, "truncated").tolist() == [0, 0, 127, 254, 255, 255]
@@ -93,8 +132,8 @@ def test_ytmt_numbers_are_the_recorded_ones(pytestconfig):
 
     for case in {key.split(".")[0] for key in file}:
         estimate, target = (take(f"{case}.{name}")[0].transpose(1, 2, 0) for name in ("estimate", "target"))
-        measured = protocol.measure_ytmt(estimate, target)
-        for name in measured:
+        measured = protocol.PROTOCOLS["ytmt"].measure(estimate, target)
+        for name in ("psnr", "ssim", "ncc", "lmse"):
             assert measured[name] == pytest.approx(float(take(f"{case}.{name.upper()}_f64")), abs=1e-5)
         x, y = protocol.to_levels(estimate, "float"), protocol.to_levels(target, "float")
         for name in ("psnr", "ssim"):
@@ -115,11 +154,11 @@ def test_dmdnet_numbers_are_the_recorded_ones(pytestconfig):
     names = ("psnr", "ssim", "psnr_y", "ssim_y")
     for case in {key.split(".")[0] for key in file}:
         truth = take(f"{case}.gt_rgb")
-        offline = protocol.measure_dmdnet(take(f"{case}.pred_rgb"), truth)
+        offline = protocol.PROTOCOLS["dmdnet"].measure(take(f"{case}.pred_rgb"), truth)
         assert [offline[n] for n in names] == pytest.approx(
             take(f"{case}.eval_psnr_ssim_psnry_ssimy"), abs=1e-6
         )
-        online = protocol.measure_dmdnet_online(take(f"{case}.pred_float_rgb"), truth)
+        online = measure_online(take(f"{case}.pred_float_rgb"), truth)
         assert [online[n] for n in names] == pytest.approx(
             take(f"{case}.online_psnr_ssim_psnry_ssimy"), abs=1e-6
         )

@@ -11,12 +11,13 @@ from dereflect.data.layouts import find_data_sets
 from dereflect.data.pairs import read_rgb
 from dereflect.errors import InputError
 from dereflect.evaluation.metrics import psnr, ssim
-from dereflect.evaluation.page import verdicts
 from dereflect.evaluation.protocol import PROTOCOLS, find_protocol
-from dereflect.evaluation.records import UNTOUCHED, read_records
+from dereflect.evaluation.records import UNTOUCHED, Record, read_records
 from dereflect.evaluation.report import write_report
 from dereflect.evaluation.run import Job, run
-from dereflect.evaluation.summary import bootstrap, summarise, worst_first
+from dereflect.evaluation.summary import Spread, bootstrap, difference, spread, summarise, worst_first
+from dereflect.evaluation.tables import gain_tables, to_markdown
+from dereflect.evaluation.verdicts import verdicts
 
 from .conftest import Dimmer, make_pairs
 
@@ -90,7 +91,7 @@ def test_a_protocol_fixes_the_size_that_the_model_sees(tmp_path):
     record = run(job(sets, system, tmp_path / "diffrs", "diffrs"))[1]
     assert system.seen[-1] == ((960, 960, 3), np.float32)
     assert (record.width, record.height) == (70, 50)
-    assert set(record.layers["transmission"]) == {"psnr", "ssim"}
+    assert set(record.layers["transmission"]) == {"psnr", "psnr_aligned", "ssim"}
     with pytest.raises(InputError, match="at least 32 pixels"):
         PROTOCOLS["dsrnet"].aligned_size(31, 100)
     with pytest.raises(InputError, match="no protocol 'x'; one of plain"):
@@ -154,6 +155,8 @@ def test_the_report_is_written_whole_and_opens_offline(tmp_path):
         assert address not in page
     assert "a&amp;b" in page
     assert "DISTS is absent: no weights" in page
+    assert page.index("aligned PSNR by") < page.index("<table>")
+    assert "gain over the untouched photo in dB" in page
     assert "2 pictures here, 20 in the published set" in page
     assert "YTMT-UCT" in page
     sources = [part.split('"')[0] for part in page.split('src="')[1:]]
@@ -161,9 +164,16 @@ def test_the_report_is_written_whole_and_opens_offline(tmp_path):
     assert all((out / source).is_file() for source in sources)
     content = json.loads((out / "results.json").read_text())
     assert content["summary"][0]["data"] == "all pictures"
+    ours = content["summary"][1]
+    assert ours["spreads"]["psnr_aligned"]["pictures"] == ours["pictures"] == 4
+    assert ours["means"]["psnr_aligned"]["mean"] > ours["means"]["psnr"]["mean"]
+    assert content["protocol"]["columns"]["psnr_aligned"].startswith(
+        "dB, one error over all three channels, after"
+    )
     assert len(content["pictures"]) == 8
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert len(rows) == 2 * 2 + 2 * 4
+    assert float(rows[-1]["psnr_aligned"]) == records[-1].layers["transmission"]["psnr_aligned"]
     assert float(rows[-1]["psnr"]) == records[-1].layers["transmission"]["psnr"]
     assert "my\\_model \\& co" in (out / "tables.tex").read_text()
     assert "[1] printed in YTMT" in (out / "tables.md").read_text()
@@ -187,8 +197,56 @@ def test_the_verdict_speaks_of_each_model_or_of_the_best_of_many(data, tmp_path)
     protocol = PROTOCOLS["plain"]
     few = verdicts(summarise(run(Job(systems[1:], data, protocol, tmp_path / "few", {})), protocol), protocol)
     assert len(few) == 6  # three models, two layers
-    assert few[0].startswith("share 0.6 raises the PSNR of the transmission on mine from ")
-    assert "better on 3 of them" in few[0]
+    assert few[0].text.startswith("share 0.6 raises the PSNR of the transmission on mine by ")
+    assert "better on 3 of them" in few[0].text
     many = verdicts(summarise(run(Job(systems, data, protocol, tmp_path / "many", {})), protocol), protocol)
-    assert many[0] == "Best of 4 on the transmission: share 0.5."
-    assert len(many) == 2
+    assert many[0].text.startswith("Best of 4 on the transmission: share 0.5 raises the PSNR of ")
+    assert len(many) == 1
+
+
+def records_of(gains):
+    """A model on as many photos, each with 20 dB before and a gain, and half of that aligned."""
+    numbers = {UNTOUCHED: [0.0] * len(gains), "ours": gains}
+    return [
+        Record(
+            f"{model} {photo}", model, "mine", f"{photo:02}", 64, 64,
+            {"transmission": {"psnr": 20.0 + gain, "psnr_aligned": 25.0 + gain / 2}},
+        )
+        for model, changes in numbers.items()
+        for photo, gain in enumerate(changes)
+    ]  # fmt: skip
+
+
+def test_the_first_sentence_names_both_gains_and_the_photos_made_worse():
+    gains = [3.0] * 20 + [-2.0, -4.0] * 5 + [-0.4] * 2
+    rows = summarise(records_of(gains), PROTOCOLS["plain"])
+    (verdict,) = verdicts(rows, PROTOCOLS["plain"])
+    assert verdict.text == (
+        "ours raises the PSNR of the transmission on mine by 0.91 dB (from 20.00 to 20.91) and raises the "
+        "aligned PSNR by 0.46 dB (from 25.00 to 25.46) over the photo left as it is, mean of 32 pictures, "
+        "better on 20 of them. It makes 10 of 32 (31 %) worse by more than 0.5 dB; its median gain is +3.00 "
+        "dB, that of the worst 5 % -4.00 dB."
+    )
+    assert verdict.harmful
+    (kind,) = verdicts(summarise(records_of([1.0] * 30 + [-1.0]), PROTOCOLS["plain"]), PROTOCOLS["plain"])
+    assert not kind.harmful
+    assert "It makes 1 of 31 (3 %) worse" in kind.text
+
+
+def test_a_table_shows_how_gains_are_spread():
+    (table,) = gain_tables(
+        summarise(records_of([3.0, 1.0, -2.0, 2.0]), PROTOCOLS["plain"]), PROTOCOLS["plain"]
+    )
+    assert table.title == "mine, transmission: gain over the untouched photo in dB"
+    text = to_markdown(table)
+    assert "| model, measure | mean | median | worst 5 % | worse by more than 0.5 dB |" in text
+    assert [line.label for line in table.lines] == ["ours, PSNR", "ours, aligned PSNR"]
+    assert table.lines[0].cells[1:] == ["+1.50", "-2.00", "1 of 4 (25 %)"]
+    assert table.lines[1].cells[0].startswith("+0.50 [")
+
+
+def test_the_worst_photos_are_rounded_up_and_the_limit_itself_is_no_harm():
+    gains = list(np.linspace(-0.5, 10, 41))
+    assert spread(gains, 0.5) == Spread(pytest.approx(4.75), pytest.approx(np.mean(gains[:3])), 0, 41)
+    assert spread([-math.inf, 1.0], 0.5).harmed == 1
+    assert difference(math.inf, math.inf) == 0  # perfect before and after

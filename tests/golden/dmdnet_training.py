@@ -29,6 +29,7 @@ from dereflect.methods.dmdnet.network import DMDNet
 from dereflect.methods.dmdnet.objective import PERCEPTUAL_WEIGHTS, Weights, weighted_losses
 from dereflect.nn.losses import imagenet_normalised, perceptual_loss, perceptual_terms
 from dereflect.nn.vgg import LEVEL_LAYERS, Vgg19
+from dmdnet_online import measure_online
 
 
 def check_metrics(file: GoldenFile) -> None:
@@ -36,8 +37,8 @@ def check_metrics(file: GoldenFile) -> None:
     for case in file.groups():
         truth = file.take(f"{case}.gt_rgb").numpy()
         for kind, estimate, measure in (
-            ("eval", "pred_rgb", protocol.measure_dmdnet),
-            ("online", "pred_float_rgb", protocol.measure_dmdnet_online),
+            ("eval", "pred_rgb", protocol.PROTOCOLS["dmdnet"].measure),
+            ("online", "pred_float_rgb", measure_online),
         ):
             found = measure(file.take(f"{case}.{estimate}").numpy(), truth)
             values = torch.tensor([found[name] for name in names], dtype=torch.float64)

@@ -90,17 +90,21 @@ def evaluate(
 ) -> None:
     """Measure models on photos with known truth beside the untouched photos, and write a report.
 
+    PSNR is measured as it is and aligned: after the best gain and offset of each channel, as no photo tells
+    how bright each of its layers was. The report says what a model gains over the photo on average, and how
+    many photos it makes worse.
+
     Writes report.html (open it first), results.json, results.csv, tables.md and tables.tex. Run again, it
     goes on where it stopped and measures only what has changed.
     """
     from dereflect.data.layouts import find_data_sets
-    from dereflect.evaluation.page import verdicts
     from dereflect.evaluation.perceptual import load_perceptual
     from dereflect.evaluation.protocol import find_protocol
     from dereflect.evaluation.report import write_report
     from dereflect.evaluation.run import Job, run
     from dereflect.evaluation.summary import summarise
     from dereflect.evaluation.systems import load_models
+    from dereflect.evaluation.verdicts import verdicts
 
     preset = find_protocol(protocol)
     sets = [found for folder in data for found in find_data_sets(folder)]
@@ -147,8 +151,8 @@ def evaluate(
         raise InputError(error.filename or output, f"cannot be written ({first_line(error)})") from error
     if not quiet:
         rows = summarise(records, preset)
-        for line in verdicts(rows, preset):
-            typer.echo(line)
+        for verdict in verdicts(rows, preset):
+            typer.echo(verdict.text)
         if plan is not None:
             from dereflect.evaluation.ablation import ablation_table
             from dereflect.evaluation.tables import to_markdown

@@ -134,9 +134,3 @@ def luma_full_range(picture: Picture) -> Picture:
     """8-bit luma as in OpenCV's YCrCb (0..255): BT.601 in 14-bit fixed point, rounded; uint8 out."""
     red, green, blue = (picture[..., c].astype(np.int64) for c in range(3))
     return ((4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14).astype(np.uint8)
-
-
-def luma_studio_range(picture: Picture) -> Picture:
-    """Luma as scikit-image's ``rgb2ycbcr`` has it (16..235, not rounded): uint8 in, float64 out."""
-    red, green, blue = (picture[..., c].astype(np.float64) / 255 for c in range(3))
-    return 16 + 65.481 * red + 128.553 * green + 24.966 * blue

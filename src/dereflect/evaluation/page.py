@@ -9,8 +9,9 @@ from importlib.resources import files
 
 from dereflect.evaluation.protocol import Column, Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED, Record
-from dereflect.evaluation.summary import ALL, Row, worst_first
+from dereflect.evaluation.summary import Row, worst_first
 from dereflect.evaluation.tables import Table
+from dereflect.evaluation.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ def render(
     style, script = (resources.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     body = [
         f"<h1>{escape(facts.title)}: how well the glass is taken away</h1>",
-        *(f'<p class="verdict">{escape(line)}</p>' for line in verdicts(rows, facts.protocol)),
+        *(
+            f'<p class="verdict{" harm" if verdict.harmful else ""}">{escape(verdict.text)}</p>'
+            for verdict in verdicts(rows, facts.protocol)
+        ),
         '<p class="hint">PSNR tells how close a picture is to the truth: higher is closer, and 3 dB more '
-        "halves the squared error. SSIM compares structure: 1 is equal.</p>",
+        "halves the squared error. Aligned PSNR first gives the picture the truth's brightness and contrast, "
+        "which no single photo tells. SSIM compares structure: 1 is equal.</p>",
         *(_table(table) for table in tables),
         _absent(facts.absent),
         _table(cost) if cost else "",
@@ -55,42 +60,6 @@ def render(
         f"<title>dereflect report: {escape(facts.title)}</title><style>{style}</style></head>"
         f"<body><main>{''.join(body)}</main><script>{script}</script></body></html>\n"
     )
-
-
-def verdicts(rows: Sequence[Row], protocol: Protocol) -> list[str]:
-    """One plain sentence for each model and layer, over all pictures where there are several data sets.
-
-    Of more than three models only the best on the transmission is spoken of.
-    """
-    column = protocol.columns[0]
-    sentences = []
-    overall = [row for row in rows if row.data == ALL] or list(rows)
-    models = {row.model for row in overall} - {UNTOUCHED}
-    if len(models) > 3:
-        sign = 1 if column.higher_is_better else -1
-        first = [
-            r for r in overall if r.model in models and r.layer == TRANSMISSION and column.name in r.means
-        ]
-        best = max(first, key=lambda row: sign * row.means[column.name].mean)
-        sentences.append(f"Best of {len(models)} on the transmission: {best.model}.")
-        overall = [best, *(row for row in overall if row.model == UNTOUCHED)]
-    for row in overall:
-        if row.model == UNTOUCHED or column.name not in row.gains:
-            continue
-        gain, after = row.gains[column.name], row.means[column.name]
-        before = next(
-            r.means[column.name].mean
-            for r in rows
-            if (r.data, r.layer, r.model) == (row.data, row.layer, UNTOUCHED)
-        )
-        word = "raises" if gain.mean > 0 else "lowers"
-        digits = column.digits
-        sentences.append(
-            f"{row.model} {word} the {column.title} of the {row.layer} on {row.data} "
-            f"from {before:.{digits}f} (photo left as it is) to {after.mean:.{digits}f} dB, "
-            f"mean of {row.pictures} pictures, better on {row.better} of them."
-        )
-    return sentences
 
 
 def _absent(absent: dict[str, str]) -> str:
@@ -131,6 +100,7 @@ def _reading(facts: Facts) -> str:
         f"Rounding: {protocol.rounding_rule()}. Means are over pictures.",
         "In brackets: 95 % bootstrap interval of the mean, pictures resampled 2,000 times.",
         "Gain: mean of the differences to the untouched input, picture by picture.",
+        "Worst 5 %: mean gain of the photos with the lowest gains, rounded up to whole photos.",
         "Wins: pictures on which nothing else is better.",
     ]
     items += [
@@ -175,13 +145,13 @@ def _picture(place: tuple[str, str], records: Sequence[Record], protocol: Protoc
 
 
 def _changes(record: Record, untouched: Record | None, columns: Sequence[Column]) -> list[str]:
-    """E.g. ``default, transmission: PSNR 18.20 -> 20.15, SSIM 0.812 -> 0.846``."""
+    """E.g. ``default, transmission: PSNR 18.20 -> 20.15, ..., SSIM 0.812 -> 0.846``."""
     lines = []
     for layer, numbers in record.layers.items():
         before = untouched.layers.get(layer, {}) if untouched else {}
         parts = [
             f"{c.title} {before[c.name]:.{c.digits}f} → {numbers[c.name]:.{c.digits}f}"
-            for c in columns[:2]
+            for c in columns[:3]
             if c.name in numbers and c.name in before
         ]
         lines.append(f"{record.model}, {layer}: {', '.join(parts)}")

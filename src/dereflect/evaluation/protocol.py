@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dereflect.errors import InputError
 from dereflect.evaluation import metrics
+from dereflect.images.fidelity import align
 
 Picture = NDArray[Any]
 Rounding = Literal["float", "truncated", "rounded"]
@@ -34,6 +35,12 @@ class Column:
     """Of two pictures in 0..255; None for learned measures, which need weights."""
     higher_is_better: bool = True
     digits: int = 3
+    aligned: bool = False
+    """Whether the estimate first takes the gain and offset of each channel that bring it nearest to the truth
+    (`dereflect.images.fidelity.align`); it is clipped and rounded after that.
+    """
+    harm: float | None = None
+    """A loss larger than this makes a photo worse; None where that is not counted."""
 
 
 def _luma(measure: Callable[[Picture, Picture], float]) -> Callable[[Picture, Picture], float]:
@@ -44,8 +51,23 @@ def _gaussian_ssim(estimate: Picture, target: Picture) -> float:
     return metrics.ssim(estimate, target, window="gaussian")
 
 
-PSNR = Column("psnr", "PSNR", "dB, one error over all three channels", metrics.psnr, digits=2)
-PSNR_BY_CHANNEL = Column("psnr", "PSNR", "dB, per channel, then averaged", metrics.psnr_per_channel, digits=2)
+HARM = 0.5
+"""dB that a photo may lose before it counts as made worse."""
+
+
+def _psnr_columns(convention: str, compute: Callable[[Picture, Picture], float]) -> tuple[Column, Column]:
+    """PSNR as it is, and after the best gain and offset."""
+    fitted = f"{convention}, after the best gain and offset of each channel (least squares onto the truth)"
+    return (
+        Column("psnr", "PSNR", convention, compute, digits=2, harm=HARM),
+        Column("psnr_aligned", "aligned PSNR", fitted, compute, digits=2, aligned=True, harm=HARM),
+    )
+
+
+PSNR, PSNR_ALIGNED = _psnr_columns("dB, one error over all three channels", metrics.psnr)
+PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL = _psnr_columns(
+    "dB, per channel, then averaged", metrics.psnr_per_channel
+)
 SSIM = Column("ssim", "SSIM", "uniform 7x7 window (scikit-image's default), per channel", metrics.ssim)
 SSIM_GAUSSIAN = Column("ssim_gaussian", "SSIM-G", "Gaussian 11x11 window, sigma 1.5", _gaussian_ssim)
 PSNR_Y = Column("psnr_y", "PSNR-Y", "dB, on full-range 8-bit luma (BT.601)", _luma(metrics.psnr), digits=2)
@@ -120,13 +142,19 @@ class Protocol:
             perceptual: the learned measures that have weights; columns without are left out.
         """
         x, y = (to_levels(picture, self.rounding) for picture in (estimate, target))
+        fitted = to_levels(align(unit(estimate), unit(target)), self.rounding)
         found = {}
         for column in self.columns:
             if column.compute is not None:
-                found[column.name] = column.compute(x, y)
+                found[column.name] = column.compute(fitted if column.aligned else x, y)
             elif perceptual and column.name in perceptual:
                 found[column.name] = perceptual[column.name](x / np.float32(255), y / np.float32(255))
         return found
+
+
+def unit(picture: Picture) -> Picture:
+    """A picture, 8-bit or in [0, 1], as floats in [0, 1], clipped where outside."""
+    return picture / np.float32(255) if picture.dtype == np.uint8 else np.clip(picture, 0, 1)
 
 
 def to_levels(picture: Picture, rounding: Rounding) -> Picture:
@@ -145,40 +173,40 @@ PROTOCOLS = {
         Protocol(
             "plain",
             "this project: what a person gets in the saved PNG, at the photo's own size",
-            (PSNR, SSIM, SSIM_GAUSSIAN, NCC, LMSE, *LPIPS.values(), DISTS),
+            (PSNR, PSNR_ALIGNED, SSIM, SSIM_GAUSSIAN, NCC, LMSE, *LPIPS.values(), DISTS),
             "rounded",
         ),
         Protocol(
             "ytmt",
             "YTMT (NeurIPS 2021), evaluation of its published code",
-            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=16,
         ),
         Protocol(
             "dmdnet",
             "DMDNet (AAAI 2026), offline evaluation of saved PNGs",
-            (PSNR, SSIM, PSNR_Y, SSIM_Y, LPIPS["alex"]),
+            (PSNR, PSNR_ALIGNED, SSIM, PSNR_Y, SSIM_Y, LPIPS["alex"]),
             "truncated",
         ),
         Protocol(
             "diffrs",
             "DiffRS (CVPR 2026), sizes and 8-bit rule of its published inference code",
-            (PSNR, SSIM, LPIPS["alex"], DISTS),
+            (PSNR, PSNR_ALIGNED, SSIM, LPIPS["alex"], DISTS),
             "truncated",
             square=960,
         ),
         Protocol(
             "rdnet",
             "RDNet (CVPR 2025), evaluation of the XReflection toolbox",
-            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=32,
         ),
         Protocol(
             "rdnet-photo",
             "RDNet (CVPR 2025), sizes of its first code for photos of one's own",
-            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=32,
             longest=1024,
@@ -186,7 +214,7 @@ PROTOCOLS = {
         Protocol(
             "dsrnet",
             "DSRNet (ICCV 2023), as commonly run: YTMT's measures at multiples of 32 (not checked)",
-            (PSNR_BY_CHANNEL, SSIM, NCC, LMSE),
+            (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=32,
         ),
@@ -203,32 +231,3 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError(f"no protocol '{name}'; one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
-
-
-def measure_ytmt(estimate: Picture, target: Picture) -> dict[str, float]:
-    """psnr, ssim, ncc and lmse as the YTMT evaluation measures two (H, W, 3) float pictures in [0, 1]."""
-    return PROTOCOLS["ytmt"].measure(estimate, target)
-
-
-def measure_dmdnet(estimate: Picture, target: Picture) -> dict[str, float]:
-    """psnr, ssim, psnr_y and ssim_y as DMDNet's offline evaluation measures two (H, W, 3) pictures."""
-    return PROTOCOLS["dmdnet"].measure(estimate, target)
-
-
-def measure_dmdnet_online(estimate: Picture, target: Picture) -> dict[str, float]:
-    """What DMDNet's training script logs: PSNR and SSIM of floats by channel, and on studio-range luma of 8
-    bit.
-
-    Its numbers differ from the offline ones by 0.05 to 0.3 dB (RGB) and 1.3 dB (luma): never mix the two.
-
-    Args:
-        estimate: (H, W, 3) in 0..255, not clipped and not rounded.
-        target: the same, or 8 bit.
-    """
-    luma_x, luma_y = (metrics.luma_studio_range(picture.astype(np.uint8)) for picture in (estimate, target))
-    return {
-        "psnr": metrics.psnr_per_channel(estimate, target),
-        "ssim": metrics.ssim(estimate, target),
-        "psnr_y": metrics.psnr(luma_x, luma_y),
-        "ssim_y": metrics.ssim(luma_x, luma_y),
-    }

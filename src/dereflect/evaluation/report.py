@@ -17,7 +17,7 @@ from dereflect.evaluation.page import Facts, render
 from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import UNTOUCHED, Record, encode, models_of
 from dereflect.evaluation.summary import prices, summarise
-from dereflect.evaluation.tables import price_table, result_tables, to_csv, to_latex, to_markdown
+from dereflect.evaluation.tables import gain_tables, price_table, result_tables, to_csv, to_latex, to_markdown
 from dereflect.files import write_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_report(
         The files written, the page first.
     """
     rows = summarise(records, protocol)
-    tables = result_tables(rows, protocol)
+    tables = [*result_tables(rows, protocol), *gain_tables(rows, protocol)]
     if ablation is not None:
         from dereflect.evaluation.ablation import ablation_table
 

@@ -235,6 +235,7 @@ def _key(job: Job, system: System, data: DataSet, digest: str) -> str:
     parts = [
         __version__,
         job.protocol.name,
+        [column.name for column in job.protocol.columns],
         sorted(job.perceptual),
         system.name,
         system.identity,

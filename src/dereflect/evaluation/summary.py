@@ -13,6 +13,8 @@ from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import LAYERS, UNTOUCHED, Record, models_of
 
 RESAMPLES = 2000
+WORST = 0.05
+"""Share of the photos that count as the worst."""
 ALL = "all pictures"
 SIR2 = ("sir2-objects", "sir2-postcard", "sir2-wild")
 """Papers print these three together as one set, mean over pictures."""
@@ -29,6 +31,18 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How the gains over the untouched photo are spread: a mean hides the photos that a model spoils."""
+
+    median: float
+    worst: float
+    """Mean gain of the worst 5 % of the photos, rounded up to whole photos."""
+    harmed: int
+    """Photos that lose more than `Column.harm`."""
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Row:
     """One model on one data set and layer."""
 
@@ -38,6 +52,8 @@ class Row:
     means: dict[str, Mean]
     gains: dict[str, Mean]
     """Mean difference to the untouched input, picture by picture; empty for the untouched input itself."""
+    spreads: dict[str, Spread]
+    """Of the gains in the columns that count harm; empty for the untouched input itself."""
     better: int
     """Pictures on which the first column is better than that of the untouched input."""
     wins: int
@@ -87,18 +103,33 @@ def _rows(data: str, layer: str, records: Sequence[Record], protocol: Protocol) 
     untouched = by_model.get(UNTOUCHED, {})
     rows = []
     for model, values in by_model.items():
-        means, gains = {}, {}
+        means, gains, spreads = {}, {}, {}
         for column in columns:
             shared = [(p, v[column.name]) for p, v in values.items() if column.name in v]
             seed = zlib.crc32(f"{data}|{layer}|{column.name}".encode())
             means[column.name] = bootstrap([v for _, v in shared], seed)
             if model != UNTOUCHED and all(p in untouched for p, _ in shared):
-                gains[column.name] = bootstrap([v - untouched[p][column.name] for p, v in shared], seed)
+                differences = [difference(v, untouched[p][column.name]) for p, v in shared]
+                gains[column.name] = bootstrap(differences, seed)
+                if column.harm is not None and differences:
+                    spreads[column.name] = spread(differences, column.harm)
         better = sum(
             sign * v[first] > sign * untouched[p][first] for p, v in values.items() if p in untouched
         )
-        rows.append(Row(data, layer, model, means, gains, better, wins[model], len(values)))
+        rows.append(Row(data, layer, model, means, gains, spreads, better, wins[model], len(values)))
     return rows
+
+
+def difference(after: float, before: float) -> float:
+    """The gain in one picture; 0 where both are infinite, that is, perfect."""
+    return 0.0 if after == before else after - before
+
+
+def spread(gains: Sequence[float], harm: float) -> Spread:
+    """See `Spread`; `gains` are of a column where higher is better."""
+    ordered = np.sort(np.array(gains, dtype=np.float64))
+    worst = ordered[: math.ceil(WORST * len(ordered))]
+    return Spread(float(np.median(ordered)), float(worst.mean()), int((ordered < -harm).sum()), len(ordered))
 
 
 def bootstrap(values: Sequence[float], seed: int) -> Mean:

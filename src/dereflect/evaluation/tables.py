@@ -44,11 +44,39 @@ def result_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
         header = ["model", *(heading(column) for column in columns), f"gain in {columns[0].title}", "wins"]
         lines = [_line(row, columns, group) for row in group]
         for item in published_for(data, layer):
-            cells = [_plain(_printed(item.values, column), column) for column in columns]
+            cells = [plain(_printed(item.values, column), column) for column in columns]
             note = f"{item.source}, {item.table}; measured by its authors, protocol '{item.protocol}'"
             lines.append(Line(item.method, [*cells, "", ""], note))
         tables.append(Table(f"{data}, {layer} ({group[0].pictures} pictures)", header, lines))
     return tables
+
+
+def gain_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
+    """One table for each data set and layer: how the gains over the untouched photo are spread."""
+    tables = []
+    for data, layer in dict.fromkeys((row.data, row.layer) for row in rows):
+        group = [row for row in rows if (row.data, row.layer) == (data, layer)]
+        lines = [
+            Line(f"{row.model}, {column.title}", _gain_cells(row, column))
+            for column in protocol.columns
+            for row in group
+            if column.name in row.spreads
+        ]
+        harm = next((column.harm for column in protocol.columns if column.harm is not None), None)
+        header = ["model, measure", "mean", "median", "worst 5 %", f"worse by more than {harm:g} dB"]
+        if lines:
+            tables.append(Table(f"{data}, {layer}: gain over the untouched photo in dB", header, lines))
+    return tables
+
+
+def _gain_cells(row: Row, column: Column) -> list[str]:
+    found = row.spreads[column.name]
+    return [
+        with_interval(row.gains[column.name], column, sign=True),
+        plain(found.median, column, sign=True),
+        plain(found.worst, column, sign=True),
+        f"{found.harmed} of {found.pictures} ({100 * found.harmed / found.pictures:.0f} %)",
+    ]
 
 
 def heading(column: Column) -> str:
@@ -78,17 +106,18 @@ def with_interval(value: Mean | None, column: Column, sign: bool = False) -> str
     """A mean as text, with its interval where there is one; "absent" where there is no number."""
     if value is None or math.isnan(value.mean):
         return "absent"
-    text = _plain(value.mean, column, sign)
+    text = plain(value.mean, column, sign)
     if math.isnan(value.low):
         return text
-    return f"{text} [{_plain(value.low, column, sign)}, {_plain(value.high, column, sign)}]"
+    return f"{text} [{plain(value.low, column, sign)}, {plain(value.high, column, sign)}]"
 
 
-def _plain(value: float | None, column: Column, sign: bool = False) -> str:
+def plain(value: float | None, column: Column, sign: bool = False) -> str:
+    """A number as text in the column's digits; empty for none."""
     if value is None:
         return ""
     if math.isinf(value):
-        return "∞"
+        return "∞" if value > 0 else "-∞"
     return f"{value:{'+' if sign else ''}.{column.digits}f}"
 
 
