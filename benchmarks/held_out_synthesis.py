@@ -59,7 +59,7 @@ def main() -> None:
             scene, mirrored = (photos[int(i)] for i in rng.choice(len(photos), 2, replace=False))
             crops: list[Tensor] = [random_crop([p], options.side, rng)[0] for p in (scene, mirrored)]
             glass = photograph(crops[0], crops[1], mix, rng)
-            found_t, found_r = separator(glass.blended, return_tensors="pt")
+            found_t, found_r = separator.tensors(glass.blended)
             before, after = psnr(glass.blended, glass.transmission), psnr(found_t, glass.transmission)
             scores.append((before, after, float(after > before), psnr(found_r, glass.reflection)))
         before, after, better, reflection = np.mean(scores, axis=0)

@@ -170,7 +170,7 @@ def main() -> None:
         film = list(shoot(shot, options.frames))
         photos = [truth.blended.astype(np.float32) / 255 for truth in film]
         single = [
-            separator(truth.blended, return_tensors="pt").transmission.permute(1, 2, 0).numpy()
+            separator.tensors(truth.blended).transmission.permute(1, 2, 0).numpy()
             for truth in film
         ]
         changes = steady_changes(single, options.radius)

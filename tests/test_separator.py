@@ -1,66 +1,18 @@
 """Where a person's picture meets a method: both layers come out at its size, depth and colours."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 import dereflect
 from dereflect import images
 from dereflect.errors import InputError, ModelError
 from dereflect.images.colour import colour_space
-from dereflect.methods.contract import Method, Traits
 from dereflect.separator import Separator
-
-SHARE = 0.7771  # no byte times this lies half-way between two levels
-
-
-class Share(Method):
-    """Gives a fixed share of the photo to the transmission and the rest to the reflection."""
-
-    family = "share"
-
-    def __init__(self, share: float = SHARE, **traits) -> None:
-        super().__init__()
-        self.share = share
-        self.traits = Traits(**traits)
-        self.seen: list[tuple[int, ...]] = []
-
-    def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
-        assert blended.dtype == torch.float32
-        assert all(side % self.traits.size_multiple == 0 for side in blended.shape[-2:])
-        assert all(side >= self.traits.min_size for side in blended.shape[-2:])
-        self.seen.append(tuple(blended.shape))
-        if progress is not None:
-            progress(1, 1)
-        return self.share * blended, (1 - self.share) * blended
-
-
-class Noise(Method):
-    family = "noise"
-    traits = Traits(random=True)
-
-    def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
-        assert generator is not None
-        noise = 0.1 * torch.rand(blended.shape, generator=generator)
-        return blended - noise, noise
-
-
-def array(height: int = 30, width: int = 40, channels: int = 3, dtype=np.uint8) -> np.ndarray:
-    values = np.random.default_rng(1).integers(
-        0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype
-    )
-    return values[..., 0] if channels == 1 else values
-
-
-def saved(image: Image.Image, name: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=name, **options)
-    return buffer.getvalue()
+from simple_methods import SHARE, Share, array, saved
 
 
 @pytest.fixture
@@ -118,15 +70,24 @@ def test_floats_stay_floats(share):
     assert np.abs(transmission - SHARE * values).max() < 1e-6
 
 
-def test_tensors_come_back_on_request(share):
+def test_tensors_are_float_layers_without_rounding(share):
     values = array()
-    layers = share(values, return_tensors="pt")
+    layers = share.tensors(values)
     assert layers.transmission.dtype == torch.float32
     assert layers.transmission.shape == (3, 30, 40)
     expected = torch.from_numpy(values).permute(2, 0, 1) / 255
     assert torch.allclose(layers.transmission, SHARE * expected, atol=1e-6)
     assert torch.allclose(layers.reflection, (1 - SHARE) * expected, atol=1e-6)
-    assert share(array(channels=1), return_tensors="pt").transmission.shape == (1, 30, 40)
+    assert share.tensors(array(channels=1)).transmission.shape == (1, 30, 40)
+    half = share.tensors(values, strength=0.5).reflection
+    assert torch.allclose(half, 0.5 * (1 - SHARE) * expected, atol=1e-6)
+
+
+def test_return_tensors_still_works_with_a_warning(share):
+    values = array()
+    with pytest.warns(DeprecationWarning, match=r"call separator\.tensors"):
+        layers = share(values, return_tensors="pt", strength=0.5)
+    assert torch.equal(layers.transmission, share.tensors(values, strength=0.5).transmission)
     with pytest.raises(InputError, match="return_tensors"):
         share(values, return_tensors="np")
 
@@ -178,38 +139,6 @@ def test_orientation_is_applied_before_the_network_sees_the_photo():
     assert result.transmission.size == (30, 40)
 
 
-def test_strength_and_mask_limit_the_removal(share):
-    values = array()
-    assert np.array_equal(share(values, strength=0.0).to_numpy()[0], values)
-    assert not share(values, strength=0.0).to_numpy()[1].any()
-    half = share(values, strength=0.5).to_numpy()[0]
-    assert np.abs(half - values * (1 + SHARE) / 2).max() <= 0.5 + 1e-3
-    mask = np.zeros((30, 40), np.uint8)
-    mask[:, 20:] = 255
-    masked = share(values, mask=mask).to_numpy()[0]
-    assert np.array_equal(masked[:, :20], values[:, :20])
-    assert np.array_equal(masked[:, 20:], share(values).to_numpy()[0][:, 20:])
-    with pytest.raises(InputError, match="strength"):
-        share(values, strength=1.5)
-    with pytest.raises(InputError, match="the mask is 5 x 4 and the picture 40 x 30"):
-        share(values, mask=np.zeros((4, 5), np.uint8))
-
-
-def test_negative_strength_leads_from_the_photo_to_the_reflection(share):
-    values = array()
-    full = share(values)
-    assert np.array_equal(share(values, strength=-1.0).to_numpy()[0], full.to_numpy()[1])
-    half = share(values, strength=-0.5).to_numpy()[0]
-    assert np.abs(half - values * (1 + (1 - SHARE)) / 2).max() <= 0.5 + 1e-3
-    mask = np.zeros((30, 40), np.uint8)
-    mask[:, 20:] = 255
-    masked = share(values, strength=-1.0, mask=mask).to_numpy()[0]
-    assert np.array_equal(masked[:, :20], values[:, :20])
-    assert np.array_equal(masked[:, 20:], full.to_numpy()[1][:, 20:])
-    with pytest.raises(InputError, match="strength"):
-        share(values, strength=-1.01)
-
-
 @pytest.mark.parametrize("settings", [{}, {"max_size": 32}, {"tile": 32}], ids=["whole", "fitted", "tiled"])
 def test_an_analysis_is_finished_often_with_the_bytes_of_a_call(settings):
     method = Share(tile_overlap=8)
@@ -229,15 +158,6 @@ def test_an_analysis_is_finished_often_with_the_bytes_of_a_call(settings):
         assert finished.residual == called.residual
 
 
-def test_random_methods_repeat_with_their_seed():
-    separator = Separator(Noise(), dtype="float32", seed=3)
-    values = array()
-    first = separator(values).to_numpy()[1]
-    assert np.array_equal(first, separator(values).to_numpy()[1])
-    assert np.array_equal(first, separator(values, seed=3).to_numpy()[1])
-    assert not np.array_equal(first, separator(values, seed=4).to_numpy()[1])
-
-
 def test_the_plan_is_told_and_followed():
     method = Share(working_size=64, size_multiple=8)
     result = Separator(method, dtype="float32")(array(100, 200))
@@ -251,28 +171,6 @@ def test_the_plan_is_told_and_followed():
     assert Separator(Share(bytes_per_pixel=1000), dtype="float32", memory=1_000_000)(array(100, 200)).how == (
         "fitted at 45 x 22"
     )
-
-
-def test_best_runs_mirrored_and_reduced_copies():
-    method = Share()
-    Separator(method, dtype="float32", quality="best")(array(40, 80))
-    assert method.seen == [(1, 3, 40, 80)] * 2 + [(1, 3, 30, 60)] * 2
-
-
-def test_stream_keeps_the_order_and_batches_equal_sizes():
-    method = Share()
-    separator = Separator(method, dtype="float32")
-    pictures = [array(10, 12), array(10, 12), array(8, 8), array(10, 12), array(10, 12), array(10, 12)]
-    results = list(separator.stream(iter(pictures), batch_size=2))
-    assert method.seen == [(2, 3, 10, 12), (1, 3, 8, 8), (2, 3, 10, 12), (1, 3, 10, 12)]
-    for result, values in zip(results, pictures, strict=True):
-        assert np.array_equal(result.to_numpy()[0], np.rint(values * SHARE).astype(np.uint8))
-
-
-def test_stream_of_a_method_that_cannot_batch_runs_one_by_one():
-    method = Share(batchable=False)
-    assert len(list(Separator(method, dtype="float32").stream([array(), array()], batch_size=4))) == 2
-    assert {shape[0] for shape in method.seen} == {1}
 
 
 def test_save_writes_both_layers_once(share, tmp_path):
@@ -295,17 +193,6 @@ def test_save_writes_both_layers_once(share, tmp_path):
     assert result.side_by_side().size == (120, 30)
 
 
-def test_residual_is_the_mean_difference_between_the_photo_and_the_sum_of_the_layers():
-    class Loses(Share):
-        def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
-            return blended - 0.1 * blended, torch.zeros_like(blended)
-
-    values = array()
-    assert Separator(Loses(), dtype="float32")(values).residual == pytest.approx(
-        values.mean() / 255 * 0.1, rel=1e-4
-    )
-
-
 def test_settings_that_cannot_be_followed_are_refused():
     for settings, words in (
         ({"device": "tpu"}, "device 'tpu' is unknown"),
@@ -319,19 +206,37 @@ def test_settings_that_cannot_be_followed_are_refused():
             Separator(Share(), **settings)
 
 
+def test_a_bad_argument_is_refused_before_the_network_runs():
+    method = Share()
+    separator = Separator(method, dtype="float32")
+    for call in ({"strength": 1.5}, {"quality": "good"}, {"mask": array(9, 30)}):
+        for run in (
+            separator,
+            separator.tensors,
+            lambda image, **call: next(separator.stream([image], **call)),
+        ):
+            with pytest.raises(InputError, match=next(iter(call))):
+                run(array(), **call)
+    assert not method.seen
+
+
+def test_a_call_may_choose_another_quality():
+    method = Share()
+    separator = Separator(method, dtype="float32")
+    analysis = separator.analyse(array(), quality="best")
+    assert len(method.seen) == 4
+    best = separator(array(), quality="best").to_numpy()[0]
+    assert np.array_equal(separator.develop(analysis).to_numpy()[0], best)
+    method.seen.clear()
+    separator(array())
+    list(separator.stream([array()], quality="best"))
+    assert len(method.seen) == 1 + 4
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="device cuda cannot be used"):
         Separator(Share(), device="cuda")
-
-
-def test_running_out_of_memory_says_what_to_do():
-    class Greedy(Share):
-        def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
-
-    with pytest.raises(InputError, match="--max-size"):
-        Separator(Greedy())(array())
 
 
 def test_load_takes_a_folder_and_names_the_nearest_of_unknown_models(model_folder):

@@ -186,7 +186,7 @@ def test_a_mask_of_another_size_is_refused(separate, tmp_path):
     Image.new("L", (5, 5)).save(tmp_path / "mask.png")
     done = separate(photo(tmp_path / "a.png"), "--mask", tmp_path / "mask.png")
     assert done.code == 2
-    assert "the mask is 5 x 5" in done.err
+    assert "mask: is 5 x 5" in done.err
 
 
 def test_metadata_is_kept_and_can_be_stripped(separate, tmp_path):

@@ -32,7 +32,7 @@ class Model:
 
     def separate(self, picture: Picture) -> tuple[Picture, Picture]:
         """Take (H, W, 3) uint8 or float32 in [0, 1]; give both layers as float32 in [0, 1]."""
-        result = self.separator(picture, return_tensors="pt")
+        result = self.separator.tensors(picture)
         transmission, reflection = (layer.permute(1, 2, 0).numpy() for layer in result)
         return transmission, reflection
 

@@ -131,7 +131,7 @@ def separated_frames(
 
     def transmissions() -> Iterator[NDArray[np.float32]]:
         for frame in read_frames(film, start - lead):
-            both = separator(frame.pixels, return_tensors="pt")
+            both = separator.tensors(frame.pixels)
             transmission, reflection = (np.moveaxis(layer.numpy(), 0, -1) for layer in both)
             if frame.number >= start:
                 wanted = transmission if job.layer == "transmission" else reflection

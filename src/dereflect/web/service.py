@@ -13,13 +13,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from dereflect import images
-from dereflect.analysis import Analysis
 from dereflect.catalog import CARDS
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
+from dereflect.inference.plan import Quality
+from dereflect.inference.prepare import Prepared
 from dereflect.methods.contract import Progress
 from dereflect.separation import Separation
 from dereflect.separator import Separator
@@ -27,11 +28,9 @@ from dereflect.web.jobs import Job, Line, LineFull, TimedOut
 from dereflect.web.metrics import Metrics
 from dereflect.web.previews import LAYERS, preview
 from dereflect.web.settings import Limits
-from dereflect.web.uploads import Photo, read_mask
+from dereflect.web.uploads import Photo
 
 log = logging.getLogger("dereflect.web")
-Quality = Literal["fast", "best"]
-QUALITIES: tuple[Quality, ...] = ("fast", "best")
 FINISHERS = 2
 """Threads that blend and encode finished separations for the page; they wait for no network."""
 
@@ -60,7 +59,7 @@ class Answer:
 class Finished:
     """A separation that the page may still ask for."""
 
-    analysis: Analysis
+    analysis: Prepared
     separator: Separator
     previews: dict[str, bytes]
     facts: dict[str, Any]
@@ -99,21 +98,7 @@ class Service:
         self.limits = limits
         self.metrics = Metrics()
         self.default = next(iter(separators))
-        self._separators: dict[tuple[str, str], Separator] = {}
-        for name, separator in separators.items():
-            for quality in QUALITIES:  # one network, two ways to use it
-                self._separators[name, quality] = Separator(
-                    separator.method,
-                    name=name,
-                    device=str(separator.device),
-                    dtype=str(separator.dtype).removeprefix("torch."),
-                    tile=separator.tile,
-                    max_size=separator.max_size,
-                    quality=quality,
-                    seed=separator.seed,
-                    max_pixels=limits.pixels,
-                    memory=separator.memory,
-                )
+        self._separators = dict(separators)
         self.names = tuple(separators)
         self.line = Line("separate", limits.jobs, limits.queue, limits.waiting_bytes, limits.seconds)
         self.finishing = Line("finish", FINISHERS, limits.queue, limits.waiting_bytes, limits.seconds)
@@ -134,7 +119,7 @@ class Service:
             words |= {"title": name, "summary": "a model of your own"}
             if card is not None:
                 words = {key: str(getattr(card, key)) for key in words}
-            running = self._separators[name, "fast"].running
+            running = self._separators[name].running
             listed.append({"name": name, "default": name == self.default, **words, "running": running})
         return listed
 
@@ -144,10 +129,10 @@ class Service:
         Raises:
             LineFull: no room to wait.
         """
-        separator = self._separators[model, quality]
+        separator = self._separators[model]
 
         def work(progress: Progress) -> Answer:
-            analysis = separator.analyse(photo.content, progress=progress)
+            analysis = self._analyse(separator, photo, quality, progress)
             return self._write(separator, analysis, photo, wish)
 
         size = len(photo.content) + len(wish.mask or b"")
@@ -159,10 +144,10 @@ class Service:
         Raises:
             LineFull: no room to wait.
         """
-        separator = self._separators[model, quality]
+        separator = self._separators[model]
 
         def work(progress: Progress) -> Finished:
-            analysis = separator.analyse(photo.content, progress=progress)
+            analysis = self._analyse(separator, photo, quality, progress)
             result = separator.develop(analysis)
             shown = {layer: preview(result.pictures[name]) for layer, name in LAYERS.items()}
             return Finished(analysis, separator, shown, describe(result))
@@ -261,11 +246,12 @@ class Service:
             self.metrics.count_job(model, "turned_away")
             raise
 
-    def _write(self, separator: Separator, analysis: Analysis, photo: Photo, wish: Wish) -> Answer:
-        mask = None
-        if wish.mask is not None:
-            mask = read_mask(wish.mask, analysis.picture, self.limits.pixels)
-        result = separator.develop(analysis, strength=wish.strength, mask=mask)
+    def _analyse(self, separator: Separator, photo: Photo, quality: Quality, progress: Progress) -> Prepared:
+        picture = images.read(photo.content, self.limits.pixels)
+        return separator.analyse(picture, quality=quality, progress=progress)
+
+    def _write(self, separator: Separator, analysis: Prepared, photo: Photo, wish: Wish) -> Answer:
+        result = separator.develop(analysis, strength=wish.strength, mask=wish.mask)
         format_name = target_format(photo.format, wish.format)
         facts = describe(result)
         if wish.layers != "both":

@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-import numpy as np
-from PIL import Image
 from starlette.exceptions import HTTPException
 
 from dereflect import images
-from dereflect.errors import DereflectError, InputError
-from dereflect.images import Picture
-from dereflect.images.picture import convert_depth
+from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.web.messages import fault_line
 
 LONGEST_STEM = 100
 ANY_SIZE = 1 << 62
-SAME_SHAPE = 0.01
-"""How far the proportions of a mask may differ from the photo's (previews are rounded to whole pixels)."""
 
 
 @dataclass(frozen=True)
@@ -73,33 +67,6 @@ def check_picture(content: bytes, field: str, max_pixels: int) -> str:
             f"{max_pixels / 1e6:.0f}",
         )
     return format_name
-
-
-def read_mask(content: bytes, photo: Picture, max_pixels: int) -> Picture:
-    """Decode a mask; one of the photo's proportions in another size is brought to its size.
-
-    Raises:
-        InputError: damaged, or of other proportions.
-    """
-    try:
-        mask = images.read(content, max_pixels)
-    except DereflectError as error:
-        raise error.about("mask") from error
-    if (mask.width, mask.height) == (photo.width, photo.height):
-        return mask
-    stretch = (mask.width / photo.width) / (mask.height / photo.height)
-    # The shorter side of a small preview is a rounded number of pixels: allow it that pixel, too.
-    if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(mask.width, mask.height)):
-        raise InputError(
-            None,
-            f"is {mask.width} x {mask.height} and the photo {photo.width} x {photo.height}; "
-            "their proportions must be the same",
-            option="mask",
-        )
-    values = convert_depth(mask.pixels, np.dtype(np.float32))
-    values = values if mask.grey else values.mean(axis=2)
-    image = Image.fromarray(values).resize((photo.width, photo.height), Image.Resampling.BILINEAR)
-    return images.from_array(np.asarray(image).clip(0.0, 1.0))
 
 
 def safe_name(file_name: str) -> tuple[str, str]:

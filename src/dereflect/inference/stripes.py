@@ -1,4 +1,4 @@
-"""Large pictures in bounded memory: whole, fitted or tiled, always handed on in stripes of full-width rows.
+"""Both layers at full size, in stripes of full-width rows from top to bottom, each with its photo's rows.
 
 *Fitted* separates a reduced copy and brings its decision to full resolution, guided by the photo itself.
 *Tiled* separates overlapping tiles at full resolution and blends them smoothly.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dereflect.errors import InputError
-from dereflect.methods.contract import Traits
+from dereflect.inference.plan import Plan
+from dereflect.inference.prepare import Layers, Prepared
+from dereflect.inference.run import Network
+from dereflect.methods.contract import Progress
 
 STRIPE = 128
 """Rows handed on at a time."""
@@ -27,88 +28,52 @@ FLAT = 0.01
 
 Rows = Callable[[int, int], Tensor]
 """``rows(start, stop)`` gives (3, stop - start, W) float32 in [0, 1] of the full picture."""
-Layers = tuple[Tensor, Tensor]
-SeparateBatch = Callable[[Tensor], Layers]
-"""(B, 3, h, w) to the two layers of the same shape."""
+SeparateTile = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""(1, 3, h, w) to the two layers of the same shape."""
 
 
 class Stripe(NamedTuple):
-    """Both layers for some rows: (3, rows, W) float32 each, from row `start` on."""
+    """Some rows from row `start` on: the photo and both layers, (3, rows, W) float32 sRGB each."""
 
     start: int
+    photo: Tensor
     transmission: Tensor
     reflection: Tensor
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one picture will be run. `height` and `width` are those that the network sees at once."""
-
-    kind: Literal["whole", "fitted", "tiled"]
-    height: int
-    width: int
-    overlap: int = 0
-
-    def __str__(self) -> str:
-        at = f"{self.width} x {self.height}"
-        return {"whole": "whole", "fitted": f"fitted at {at}", "tiled": f"tiles of {at}"}[self.kind]
-
-
-def plan(
-    height: int,
-    width: int,
-    traits: Traits,
-    budget: int,
-    tile: str | int = "auto",
-    max_size: int | None = None,
-) -> Plan:
-    """Decide how to run a picture.
+def stripes(network: Network, prepared: Prepared, progress: Progress | None = None) -> Iterator[Stripe]:
+    """Both layers of a picture at its full size.
 
     Args:
-        height, width: of the picture.
-        traits: of the method.
-        budget: bytes that the network may take at work.
-        tile: ``auto``: whole up to the method's working size and the budget, else fitted. ``off``: whole,
-            whatever it takes, unless `max_size` says otherwise. A number: tiles of that many pixels.
-        max_size: longest side that the network may see, in place of the method's working size.
+        network: runs on the tiles of a picture that is to be tiled, and on no other.
+        prepared: after `run.run`.
+        progress: told of the tiles.
 
     Raises:
-        InputError: `tile` is no number of at least 32 and none of the words, or the method cannot be tiled.
+        InputError: not enough memory for a tile.
     """
-    if tile not in ("auto", "off"):
-        return _plan_tiles(height, width, traits, tile)
-    limit = max_size or (max(height, width) if tile == "off" else traits.working_size)
-    scale = min(1.0, limit / max(height, width))
-    if tile == "auto":
-        scale = min(scale, math.sqrt(budget / (traits.bytes_per_pixel * height * width)))
-    if scale >= 1.0:
-        return Plan("whole", height, width)
-    return Plan("fitted", max(1, round(height * scale)), max(1, round(width * scale)))
+    height, width = prepared.picture.height, prepared.picture.width
+    if prepared.seen is None or prepared.layers is None:
+
+        def separate(tile: Tensor) -> Layers:
+            return network(tile, prepared.seed, prepared.quality)
+
+        return stripes_of_tiles(prepared.rows, height, width, prepared.plan, separate, progress)
+    if prepared.plan.kind == "whole":
+        return stripes_of_whole(prepared.seen, prepared.layers)
+    return stripes_of_fitted(prepared.seen, prepared.layers, prepared.rows, height, width)
 
 
-def _plan_tiles(height: int, width: int, traits: Traits, tile: str | int) -> Plan:
-    try:
-        size = int(tile)
-    except ValueError:
-        size = 0
-    if size < 32:
-        raise InputError(f"tile '{tile}': give auto, off, or a number of at least 32 pixels")
-    if not traits.tileable:
-        raise InputError(f"tile {size}: this method needs the whole picture; take auto or off")
-    if size >= max(height, width):
-        return Plan("whole", height, width)
-    overlap = min(traits.tile_overlap, size // 2)
-    return Plan("tiled", min(size, height), min(size, width), overlap)
-
-
-def stripes_of_whole(layers: Layers) -> Iterator[Stripe]:
+def stripes_of_whole(photo: Tensor, layers: tuple[Tensor, Tensor]) -> Iterator[Stripe]:
     """Hand on layers (3, H, W) that are there already."""
-    transmission, reflection = layers
-    for start in range(0, transmission.shape[1], STRIPE):
-        yield Stripe(start, transmission[:, start : start + STRIPE], reflection[:, start : start + STRIPE])
+    for start in range(0, photo.shape[1], STRIPE):
+        rows = slice(start, start + STRIPE)
+        yield Stripe(start, photo[:, rows], layers[0][:, rows], layers[1][:, rows])
 
 
-def stripes_of_fitted(small: Tensor, layers: Layers, rows: Rows, height: int, width: int) -> Iterator[Stripe]:
+def stripes_of_fitted(
+    small: Tensor, layers: tuple[Tensor, Tensor], rows: Rows, height: int, width: int
+) -> Iterator[Stripe]:
     """Bring the layers of a reduced copy to full resolution, with the photo's own detail.
 
     With I the photo, D = I - T what the network takes away, and *up* bilinear enlargement::
@@ -137,7 +102,7 @@ def stripes_of_fitted(small: Tensor, layers: Layers, rows: Rows, height: int, wi
         photo = rows(start, stop)
         up = _enlarge_rows(maps, start, stop, height, width)
         detail = photo - up[6:9]
-        yield Stripe(start, photo - up[0:3] - up[9:10] * detail, up[3:6] + up[10:11] * detail)
+        yield Stripe(start, photo, photo - up[0:3] - up[9:10] * detail, up[3:6] + up[10:11] * detail)
 
 
 def _detail_share(guide: Tensor, layer: Tensor) -> Tensor:
@@ -170,37 +135,40 @@ def stripes_of_tiles(
     rows: Rows,
     height: int,
     width: int,
-    layout: Plan,
-    separate: SeparateBatch,
-    progress: Callable[[int, int], None] | None = None,
+    plan: Plan,
+    separate: SeparateTile,
+    progress: Progress | None = None,
 ) -> Iterator[Stripe]:
     """Separate overlapping tiles and blend them; only one row of tiles is held at a time.
 
     Args:
         rows: gives the full picture.
         height, width: of the full picture.
-        layout: tile size and overlap.
+        plan: tile size and overlap.
         separate: the network.
         progress: called after each tile.
     """
-    tops, down = _cover(height, layout.height, layout.overlap)
-    lefts, across = _cover(width, layout.width, layout.overlap)
-    held = torch.zeros(6, layout.height, width)
+    tops, down = _cover(height, plan.height, plan.overlap)
+    lefts, across = _cover(width, plan.width, plan.overlap)
+    held = torch.zeros(6, plan.height, width)
+    band = rows(0, plan.height)
     for index, top in enumerate(tops):
-        band = rows(top, top + layout.height)
         for column, left in enumerate(lefts):
-            reach = slice(left, left + layout.width)
+            reach = slice(left, left + plan.width)
             both = torch.cat(separate(band[None, :, :, reach]), dim=1)[0]  # (6, tile, tile)
             held[:, :, reach] += both * (down[index][:, None] * across[column])
             if progress is not None:
                 progress(index * len(lefts) + column + 1, len(tops) * len(lefts))
-        done = (tops[index + 1] if index + 1 < len(tops) else height) - top
+        following = tops[index + 1] if index + 1 < len(tops) else height
+        done = following - top
         for start in range(0, done, STRIPE):
-            part = held[:, start : min(done, start + STRIPE)]
-            yield Stripe(top + start, part[:3], part[3:])
+            part = slice(start, min(done, start + STRIPE))
+            yield Stripe(top + start, band[:, part], held[:3, part], held[3:, part])
         rest = held[:, done:].clone()
         held.zero_()
         held[:, : rest.shape[1]] = rest
+        if following < height:
+            band = torch.cat([band[:, done:], rows(top + plan.height, following + plan.height)], dim=1)
 
 
 def _cover(length: int, tile: int, overlap: int) -> tuple[list[int], list[Tensor]]:

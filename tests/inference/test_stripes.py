@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dereflect import tiling
-from dereflect.errors import InputError
+from dereflect.inference import stripes as striping
+from dereflect.inference.plan import Plan, make_plan
+from dereflect.inference.stripes import _cover, stripes_of_fitted, stripes_of_tiles, stripes_of_whole
 from dereflect.methods.contract import Traits
-from dereflect.tiling import Plan, _cover, plan, stripes_of_fitted, stripes_of_tiles, stripes_of_whole
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -19,12 +19,13 @@ def smooth(height: int, width: int, cells: int = 4, seed: int = 0) -> Tensor:
     return F.interpolate(picture(cells, cells, seed)[None], (height, width), mode="bicubic").clamp(0, 1)[0]
 
 
-def whole_of(stripes, height: int, width: int) -> tuple[Tensor, Tensor]:
+def whole_of(stripes, height: int, width: int, photo: Tensor) -> tuple[Tensor, Tensor]:
     layers = torch.full((2, 3, height, width), torch.nan)
     reached = 0
     for stripe in stripes:
         assert stripe.start == reached
         reached += stripe.transmission.shape[1]
+        assert torch.equal(stripe.photo, photo[:, stripe.start : reached])
         layers[0, :, stripe.start : reached] = stripe.transmission
         layers[1, :, stripe.start : reached] = stripe.reflection
     assert reached == height
@@ -59,15 +60,15 @@ def test_tiles_of_a_local_method_equal_the_whole(height, width):
         return blurred, batch - blurred
 
     expected = blur(full[None])
-    layout = plan(height, width, Traits(tile_overlap=32), 1 << 30, tile=64)
+    layout = make_plan(height, width, Traits(tile_overlap=32), 1 << 30, tile=64)
     stripes = stripes_of_tiles(lambda a, b: full[:, a:b], height, width, layout, blur)
-    transmission, reflection = whole_of(stripes, height, width)
+    transmission, reflection = whole_of(stripes, height, width, full)
     # Pixels within the blur's reach of a tile's border differ, and there the weights are all but zero.
     assert (transmission - expected[0][0]).abs().max() < 0.02
     assert (reflection - expected[1][0]).abs().max() < 0.02
 
     exact = stripes_of_tiles(lambda a, b: full[:, a:b], height, width, layout, lambda x: (0.3 * x, 0.7 * x))
-    assert torch.allclose(whole_of(exact, height, width)[0], 0.3 * full, atol=1e-6)
+    assert torch.allclose(whole_of(exact, height, width, full)[0], 0.3 * full, atol=1e-6)
 
 
 def test_tiles_that_disagree_blend_without_a_step():
@@ -78,7 +79,9 @@ def test_tiles_that_disagree_blend_without_a_step():
         return batch * (0.5 + 0.5 * (next(level) % 2)), batch
 
     layout = Plan("tiled", 40, 100, 50)
-    transmission, _ = whole_of(stripes_of_tiles(lambda a, b: full[:, a:b], 40, 400, layout, moody), 40, 400)
+    transmission, _ = whole_of(
+        stripes_of_tiles(lambda a, b: full[:, a:b], 40, 400, layout, moody), 40, 400, full
+    )
     assert transmission.max() - transmission.min() > 0.2  # they do disagree
     assert (transmission[..., 1:] - transmission[..., :-1]).abs().max() < 0.25 / 50 * 2
 
@@ -89,7 +92,7 @@ def test_fitted_running_leaves_the_photo_alone_where_nothing_is_taken_away():
     stripes = stripes_of_fitted(
         small, (small.clone(), torch.zeros_like(small)), lambda a, b: full[:, a:b], 300, 500
     )
-    transmission, reflection = whole_of(stripes, 300, 500)
+    transmission, reflection = whole_of(stripes, 300, 500, full)
     assert torch.equal(transmission, full)
     assert torch.equal(reflection, torch.zeros_like(full))
 
@@ -100,7 +103,7 @@ def test_fitted_running_keeps_the_scene_s_detail_under_a_smooth_reflection():
     full = scene + veil
     small, small_scene, small_veil = (reduce(part, 80, 120) for part in (full, scene, veil))
     stripes = stripes_of_fitted(small, (small_scene, small_veil), lambda a, b: full[:, a:b], 400, 600)
-    transmission, reflection = whole_of(stripes, 400, 600)
+    transmission, reflection = whole_of(stripes, 400, 600, full)
     assert (transmission - scene).abs().mean() < 0.005  # the detail itself has a mean deviation of 0.15
     assert (reflection - veil).abs().mean() < 0.01
 
@@ -113,7 +116,7 @@ def test_fitted_running_gives_a_sharp_reflection_its_own_detail():
     full = scene + bars
     small, small_scene, small_bars = (reduce(part, 80, 80) for part in (full, scene, bars))
     stripes = stripes_of_fitted(small, (small_scene, small_bars), lambda a, b: full[:, a:b], 400, 400)
-    transmission, reflection = whole_of(stripes, 400, 400)
+    transmission, reflection = whole_of(stripes, 400, 400, full)
     plain = full - F.interpolate(small_bars[None], (400, 400), mode="bilinear", align_corners=False)[0]
     assert (transmission - scene).abs().mean() < 0.25 * (plain - scene).abs().mean()
     assert (reflection - bars).abs().mean() < 0.02
@@ -127,42 +130,15 @@ def test_stripes_leave_no_trace(rows, monkeypatch):
 
     def run() -> tuple[Tensor, Tensor]:
         stripes = stripes_of_fitted(small, (small - veil, veil), lambda a, b: full[:, a:b], 520, 300)
-        return whole_of(stripes, 520, 300)
+        return whole_of(stripes, 520, 300, full)
 
     usual = run()
-    monkeypatch.setattr(tiling, "STRIPE", rows)
+    monkeypatch.setattr(striping, "STRIPE", rows)
     for first, second in zip(usual, run(), strict=True):
         assert torch.allclose(first, second, atol=1e-6)
 
 
 def test_whole_running_hands_on_what_it_got():
-    layers = (picture(300, 7), picture(300, 7, seed=1))
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole_of(stripes_of_whole(layers), 300, 7), layers, strict=True)
-    )
-
-
-def test_the_plan_follows_size_budget_and_wishes():
-    traits = Traits(working_size=1000, bytes_per_pixel=1000)
-    assert plan(800, 1000, traits, 1 << 30).kind == "whole"
-    assert plan(4000, 6000, traits, 1 << 30) == Plan("fitted", 667, 1000)
-    tight = plan(800, 1000, traits, 200_000_000)  # 0.2 of its 0.8 megapixels
-    assert tight.kind == "fitted"
-    assert tight.height * tight.width * 1000 <= 200_000_000 * 1.01
-    assert plan(4000, 6000, traits, 1, tile="off").kind == "whole"
-    assert plan(400, 600, traits, 1 << 30, max_size=300) == Plan("fitted", 200, 300)
-    assert plan(4000, 6000, traits, 1 << 40, max_size=8000).kind == "whole"
-    assert plan(4000, 6000, traits, 1 << 30, tile="512").kind == "tiled"
-    assert plan(400, 500, traits, 1 << 30, tile=512).kind == "whole"
-    assert plan(1, 5000, traits, 1 << 30) == Plan("fitted", 1, 1000)
-
-
-@pytest.mark.parametrize("tile", ["large", "0", "31", "-5", "1.5", ""])
-def test_a_tile_size_that_is_none_is_refused(tile):
-    with pytest.raises(InputError, match="auto, off, or a number"):
-        plan(10, 10, Traits(), 1 << 30, tile=tile)
-
-
-def test_a_method_that_needs_the_whole_picture_is_not_tiled():
-    with pytest.raises(InputError, match="needs the whole picture"):
-        plan(5000, 5000, Traits(tileable=False), 1 << 30, tile=512)
+    photo, *layers = (picture(300, 7, seed) for seed in range(3))
+    found = whole_of(stripes_of_whole(photo, layers), 300, 7, photo)
+    assert all(torch.equal(a, b) for a, b in zip(found, layers, strict=True))
