@@ -169,10 +169,7 @@ def main() -> None:
         name = f"{Path(shot.scene).stem} behind {Path(shot.mirrored).stem}, {shot.strength:.2f}"
         film = list(shoot(shot, options.frames))
         photos = [truth.blended.astype(np.float32) / 255 for truth in film]
-        single = [
-            separator.tensors(truth.blended).transmission.permute(1, 2, 0).numpy()
-            for truth in film
-        ]
+        single = [separator.tensors(truth.blended).transmission.permute(1, 2, 0).numpy() for truth in film]
         changes = steady_changes(single, options.radius)
         steady = [(frame + change).clip(0, 1) for frame, change in zip(single, changes, strict=True)]
         truths = [truth.transmission for truth in film]

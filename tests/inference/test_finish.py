@@ -69,7 +69,7 @@ def test_a_mask_of_the_picture_s_proportions_is_brought_to_its_size(share):
     assert np.array_equal(masked[:, 21:], share(values).to_numpy()[0][:, 21:])
     with pytest.raises(InputError, match="mask: is 5 x 9 and the picture 40 x 30; their proportions"):
         share(values, mask=np.zeros((9, 5), np.uint8))
-    with pytest.raises(InputError, match="^mask: is not a picture"):
+    with pytest.raises(InputError, match=r"^mask: is not a picture"):
         share(values, mask=b"no picture")
 
 

@@ -111,7 +111,9 @@ def read_mask(mask: Any, picture: Picture, max_pixels: int) -> Array | None:
     try:
         drawn = read_any(mask, max_pixels)
     except InputError as error:
-        raise (error.about("mask") if error.subject == UNNAMED else error) from error
+        if error.subject != UNNAMED:
+            raise
+        raise error.about("mask") from error
     values = convert_depth(drawn.pixels, np.dtype(np.float32))
     values = values if drawn.grey else values.mean(axis=2)
     if (drawn.width, drawn.height) == (picture.width, picture.height):
