@@ -1,4 +1,4 @@
-"""DMDNet: the executed form against the plain one (as the formulas read, with our fast scan), in one run.
+"""DMDNet: the fast form against the plain one (as the formulas read, with our fast scan), in one run.
 
     python benchmarks/dmdnet.py [--sizes 352 704] [--repeats 3] [--bfloat16]
 
@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-LABELS = {"plain": "plain, float32:", "ours": "ours, float32:", "bfloat16": "ours, bfloat16:"}
+LABELS = {"plain": "plain, float32:", "fast": "fast, float32:", "bfloat16": "fast, bfloat16:"}
 PARTS = ("depth", "orders", "scans", "memory", "rest")
 
 
@@ -77,10 +77,11 @@ def slots_of_memory(memory, recorded, forced=None):
 def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
     import torch
 
-    from dereflect.methods.dmdnet import dsmamba, memory, plain
-    from dereflect.methods.dmdnet.network import DMDNet
+    from dereflect.methods.dmdnet import dsmamba, memory
+    from dereflect.methods.dmdnet.fast import blocks as fast_blocks
+    from dereflect.methods.dmdnet.fast import dsmamba as fast_dsmamba
+    from dereflect.methods.dmdnet.fast import memory as fast_memory
     from dereflect.methods.dmdnet.orders import OrderBook
-    from dereflect.nn.selective_scan import selective_scan
 
     torch.set_grad_enabled(False)
     method = build()
@@ -90,14 +91,10 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
 
     def run(orders=None):
         if variant == "plain":
-            depth = method.depth.features(image)
-            done = plain.separate(
-                method.network, image, depth, orders, scan=lambda *inputs: plain.fast_scan(*inputs)
-            )
+            done = method.network(image, method.depth.features(image), orders)
             return done.transmission, done.reflection
         return method(image, orders=orders)
 
-    plain.fast_scan = selective_scan
     best = None
     book = OrderBook() if variant == "plain" else None
     slots = []
@@ -106,11 +103,11 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
         watches = [
             (type(method.depth), "features", "depth"),
             (dsmamba, "scan_order", "orders"),
-            (plain, "scan_order", "orders"),
+            (fast_dsmamba, "scan_order", "orders"),
             (dsmamba, "selective_scan", "scans"),
-            (plain, "fast_scan", "scans"),
+            (fast_dsmamba, "selective_scan", "scans"),
             (memory.MECM, "forward", "memory"),
-            (plain, "mecm", "memory"),
+            (fast_blocks, "compensation", "memory"),
         ]
         with contextlib.ExitStack() as stack:
             for module, name, part in watches:
@@ -126,7 +123,6 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
             torch.save(reference, folder / f"reference-{size}.pt")
         if best is None or wall < best["wall"]:
             best = {"wall": wall, "processor": processor, "parts": spent}
-    assert isinstance(method.network, DMDNet)
     file = folder / f"reference-{size}.pt"
     best["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     if variant != "plain" and file.is_file():
@@ -136,8 +132,8 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
         differences = [(one - other).abs() for one, other in zip(layers, kept["layers"], strict=True)]
         best["largest_difference"] = max(d.max().item() for d in differences)
         best["mean_difference"] = max(d.mean().item() for d in differences)
-        if variant == "ours":
-            with slots_of_memory(memory, slots, kept["slots"]):
+        if variant == "fast":
+            with slots_of_memory(fast_memory, slots, kept["slots"]):
                 layers = run(OrderBook(pairs))
             differences = [
                 (one - other).abs().max() for one, other in zip(layers, kept["layers"], strict=True)
@@ -150,7 +146,7 @@ def measure(variant: str, size: int, repeats: int, folder: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[352, 704])
-    parser.add_argument("--variants", nargs="+", default=["plain", "ours"])
+    parser.add_argument("--variants", nargs="+", default=["plain", "fast"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--bfloat16", action="store_true", help="measure half precision, too")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

@@ -15,7 +15,6 @@ from dereflect.methods.dmdnet.next_vit import (
     EfficientAttention,
     PatchEmbed,
     TransformerBlock,
-    fold_norms,
 )
 
 
@@ -41,8 +40,6 @@ def check_depth_blocks(file: GoldenFile) -> None:
         fill(module.eval(), file, about["seed"], f"{name}.", "depth")
         assert {key: list(value.shape) for key, value in module.state_dict().items()} == about["state"][name]
         x = file.take(f"{name}.x")
-        file.compare(f"{name}.y", module(x), atol=2e-5)
-        fold_norms(module)
         file.compare(f"{name}.y", module(x), atol=2e-5)
     fusion = fill(FusionBlock(16), file, about["seed"], "FFB.", "depth")
     assert {key: list(value.shape) for key, value in fusion.state_dict().items()} == about["state"]["FFB"]

@@ -29,25 +29,23 @@ def close(one: Tensor, other: Tensor) -> None:
     assert (one.float() - other.float()).abs().max() <= 2**-8 * scale
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(x.float().permute(0, 2, 3, 1), weight.shape, weight, bias, 1e-5).permute(0, 3, 1, 2)
+def channels_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    return norm(x.float().permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def test_norms():
-    x, p, weight, bias = (
-        picture(48)[..., 3:15, :],
-        picture(48)[..., 3:15, :],
-        torch.randn(48),
-        torch.randn(48),
-    )
-    close(fused.norm(x, weight, bias, 1e-5), layer_norm(x, weight, bias))
+    x, p = picture(48)[..., 3:15, :], picture(48)[..., 3:15, :]
+    norm = nn.LayerNorm(48)
+    norm.weight.copy_(torch.randn(48))
+    norm.bias.copy_(torch.randn(48))
+    close(fused.norm(x, norm), channels_norm(x, norm))
     scale = torch.randn(1, 48, 1, 1)
-    added, normed = fused.add_norm(x, scale, p, (weight, bias, 1e-5))
+    added, normed = fused.add_norm(x, scale, p, norm)
     close(added, x + scale * p)
-    close(normed, layer_norm(added, weight, bias))
+    close(normed, channels_norm(added, norm))
     y, z = picture(48, torch.float32)[..., 3:15, :], torch.randn(2, 12, 37, 48).bfloat16()
-    wanted = layer_norm(y, weight, bias).permute(0, 2, 3, 1) * F.silu(z.float())
-    close(fused.gated_norm_(z, y, weight, bias, 1e-5), wanted)
+    wanted = channels_norm(y, norm).permute(0, 2, 3, 1) * F.silu(z.float())
+    close(fused.gated_norm_(z, y, norm), wanted)
 
 
 @pytest.mark.parametrize("channels", [96, 254])
@@ -55,14 +53,14 @@ def test_norms():
 def test_depthwise_gates(channels, border, rows):
     conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=channels == 96)
     x, y = picture(channels)[..., rows, :], picture(channels)[..., rows, :]
-    table = fused.taps(conv)
+    taps = fused.Taps.of(conv)
     of_x, of_y = depthwise(conv, x.float(), border), depthwise(conv, y.float(), border)
     (a, b), (c, d) = of_x.chunk(2, 1), of_y.chunk(2, 1)
-    close(fused.gelu_gate(x, table, border), F.gelu(a) * b)
+    close(fused.gelu_gate(x, taps, border), F.gelu(a) * b)
     if channels % 16:
         return
-    close(fused.silu(x, table, border), F.silu(of_x))
-    u, v, sums = fused.crossed_gate(x, y, table, border)
+    close(fused.silu(x, taps, border), F.silu(of_x))
+    u, v, sums = fused.crossed_gate(x, y, taps, border)
     close(u, a * d)
     close(v, c * b)
     close(sums.sum(1), torch.cat([(a * d).sum((2, 3)), (c * b).sum((2, 3))], 1))
@@ -73,40 +71,10 @@ def test_dilated_and_pooled(dilation):
     conv = nn.Conv2d(48, 48, 3, padding=dilation, dilation=dilation, groups=48)
     x, out, scale = picture(48), picture(48), torch.rand(2)
     wanted = out.float() + scale[:, None, None, None] * F.leaky_relu(conv(x.float()), 0.2)
-    close(fused.add_leaky_(out, x, fused.taps(conv), dilation, scale), wanted)
+    close(fused.add_leaky_(out, x, fused.Taps.of(conv), dilation, scale), wanted)
     mean, top = fused.pooled(x)
     close(mean, x.float().mean((2, 3)))
     assert torch.equal(top, x.float().amax((2, 3)))
-
-
-def test_two_best_slots():
-    scores, values, y, bias = (
-        torch.randn(300, 96).bfloat16(),
-        torch.randn(96, 48),
-        torch.randn(300, 48),
-        torch.ones(48),
-    )
-    y, others = y.bfloat16(), scores.float()
-    first = others.argmax(1, keepdim=True)
-    second = others.scatter(1, first, -torch.inf).argmax(1, keepdim=True)
-    slots = torch.cat([first, second], 1)
-    weights = torch.softmax(others.gather(1, slots), 1)
-    wanted = F.leaky_relu(y.float() + bias + (weights[..., None] * values[slots]).sum(1), 0.2)
-    close(fused.mix_slots_(y, scores, values, bias), wanted)
-
-
-def test_matrices_of_the_scan():
-    raw, depth, share = torch.randn(1, 5, 7, 70).bfloat16(), torch.randn(1, 64, 5, 7), torch.rand(1, 16, 5, 7)
-    depth, share = depth.bfloat16(), share.bfloat16()
-    B, C = torch.zeros(2, 9, 7, 16), torch.zeros(2, 9, 7, 16)
-    fused.mix_matrices_((B, C), 2, raw, 3, depth, share)
-    own = raw.float().view(5, 7, 2, 35)[..., 3:].movedim(2, 0)
-    of_depth = depth.float()[0].permute(1, 2, 0).view(5, 7, 2, 32).movedim(2, 0)
-    weight = share.float()[0].permute(1, 2, 0).repeat(1, 1, 2)
-    wanted = torch.lerp(own, of_depth, weight)
-    close(torch.cat([B, C], -1)[:, 2:7], wanted)
-    assert not B[:, :2].any()
-    assert not B[:, 7:].any()
 
 
 def test_without_openmp(monkeypatch):

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
@@ -108,15 +107,6 @@ def test_scan_without_softplus_skip_and_bias():
     plain = selective_scan(**given, delta_softplus=False, path="plain")
     for path in ("cpu", "chunked"):
         assert error(selective_scan(**given, delta_softplus=False, path=path), plain) < 1e-6
-
-
-def test_fast_exponential_is_exact_to_a_millionth():
-    pytest.importorskip("numba")
-    from dereflect.nn.selective_scan.cpu import fast_exp
-
-    x = np.linspace(-87, 88, 16 * 20000, dtype=np.float32)
-    exact = np.exp(x.astype(np.float64))
-    assert np.abs(fast_exp(x) / exact - 1).max() < 1e-6
 
 
 def test_threads_do_not_change_the_result():

@@ -26,17 +26,20 @@ Border = tuple[int, int]
 
 Part = Tensor | Sequence[Tensor]
 
-Into = Sequence[Tensor | None]
+Out = Sequence[Tensor | None]
 """Where the results of a band belong, as far as that is known beforehand."""
+
+OutSpec = tuple[int, torch.dtype]
+"""Channels and dtype of a result."""
 
 
 def in_bands(
     chain: Callable[..., Part | tuple[Part, ...]],
     inputs: Sequence[Tensor],
-    numbers: int,
+    floats_per_pixel: int,
     halo: int = 0,
     dtype: torch.dtype | None = None,
-    rooms: Sequence[tuple[int, torch.dtype]] = (),
+    out_specs: Sequence[OutSpec] = (),
 ) -> tuple[Tensor, ...]:
     """Apply a chain of layers band by band, and join the results.
 
@@ -45,30 +48,30 @@ def in_bands(
             of them: tensors (..., h, W) of the band's rows without its halo, or lists of such to be stacked
             along a new second axis.
         inputs: tensors (..., H, W) of equal H and W.
-        numbers: how many numbers the chain holds at once for each pixel of one picture.
+        floats_per_pixel: how many numbers the chain holds at once for each pixel of one picture.
         halo: rows of neighbours that the chain needs on both sides.
         dtype: of the results, if not what the chain gives.
-        rooms: channels and dtype of each result, if the chain can write where it is told to: it is then
-            called with `into=`, an `Into` of tensors (B, C, h, W), or of None where it has to make its own.
+        out_specs: channels and dtype of each result, if the chain can write where it is told to: it is then
+            called with `out=`, an `Out` of tensors (B, C, h, W), or of None where it has to make its own.
 
     Returns:
         The chain's results for all rows; what was joined of bands is channels last in memory.
     """
     batch, (height, width) = inputs[0].shape[0], inputs[0].shape[-2:]
-    row = batch * width * numbers * inputs[0].element_size()
+    row = batch * width * floats_per_pixel * inputs[0].element_size()
     rows = max(LEAST_ROWS, BYTES_AT_ONCE // row)
     made: list[Tensor] = []
-    if rooms and batch == 1 and not torch.is_grad_enabled():  # a band of one picture is a single piece
+    if out_specs and batch == 1 and not torch.is_grad_enabled():  # a band of one picture is a single piece
         made = [
             inputs[0].new_empty(1, height, width, channels, dtype=kind).permute(0, 3, 1, 2)
-            for channels, kind in rooms
+            for channels, kind in out_specs
         ]
 
     def band(top: int, bottom: int) -> tuple[Part, ...]:
         first, last = max(top - halo, 0), min(bottom + halo, height)
         bands = [x[..., first:last, :] for x in inputs]
-        places: Into = [x[..., top:bottom, :] for x in made] if made else [None] * len(rooms)
-        more = {"into": places} if rooms else {}
+        places: Out = [x[..., top:bottom, :] for x in made] if made else [None] * len(out_specs)
+        more = {"out": places} if out_specs else {}
         border = (halo - (top - first), halo - (last - bottom))
         results = chain(*bands, border, **more) if halo else chain(*bands, **more)
         return results if isinstance(results, tuple) else (results,)
@@ -84,7 +87,7 @@ def in_bands(
         bottom = min(top + rows, height)
         parts = band(top, bottom)
         if not joined:
-            joined = [_room(part, height, dtype) for part in parts]
+            joined = [_empty(part, height, dtype) for part in parts]
         for whole, part in zip(joined, parts, strict=True):
             place = whole[..., top:bottom, :]
             if not isinstance(part, Tensor):
@@ -107,16 +110,16 @@ def depthwise(conv: nn.Conv2d, x: Tensor, border: Border) -> Tensor:
 
 def _together(parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
     """Parts (B, C, H, W) along a new second axis, changed to a dtype on the way, in one copy."""
-    whole = _room(parts, parts[0].shape[-2], dtype)
+    whole = _empty(parts, parts[0].shape[-2], dtype)
     for k, part in enumerate(parts):
         whole[:, k].copy_(part)
     return whole
 
 
-def _room(part: Part, height: int, dtype: torch.dtype | None) -> Tensor:
-    """Room for the whole of which `part` (..., C, h, W) is a band."""
+def _empty(part: Part, height: int, dtype: torch.dtype | None) -> Tensor:
+    """An uninitialised tensor for the whole of which `part` (..., C, h, W) is a band."""
     one = part if isinstance(part, Tensor) else part[0]
     batch, *lead, channels, _, width = one.shape
     stack = [] if isinstance(part, Tensor) else [len(part)]
-    room = one.new_empty(batch, *stack, *lead, height, width, channels, dtype=dtype or one.dtype)
-    return room.movedim(-1, -3)
+    whole = one.new_empty(batch, *stack, *lead, height, width, channels, dtype=dtype or one.dtype)
+    return whole.movedim(-1, -3)

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dereflect.nn import fused
-
 
 class ChannelNorm(nn.Module):
     """Layer norm of each pixel over its channels (biased variance), for (B, C, H, W) tensors.
@@ -29,8 +27,6 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape; the result lies channels-last in memory."""
-        if fused.usable(x):
-            return fused.norm(x, self.weight, self.bias, self.eps)
         pixels = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return pixels.permute(0, 3, 1, 2)
 

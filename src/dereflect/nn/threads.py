@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+
+from dereflect.nn.simd.table import packed
 
 _C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -48,18 +48,17 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
 
 
-def run(kernel: Any, tasks: int, arguments: Sequence[int]) -> None:
+def run(kernel: Any, tasks: int, table: NamedTuple) -> None:
     """Run a kernel over tasks 0..tasks-1.
 
     Args:
-        kernel: a Numba ``cfunc`` of one pointer to int64 numbers: a counter of the tasks taken, the number of
-            tasks, then `arguments`. Each thread takes tasks from the counter until there are none.
+        kernel: of `dereflect.nn.simd.kernel.kernel`. Each thread takes tasks until there are none.
         tasks: how many.
-        arguments: addresses and sizes.
+        table: the kernel's arguments; its tensors are read and written where they lie.
     """
-    table = np.array([0, tasks, *arguments], dtype=np.int64)
+    record = packed(table, tasks)
     threads = max(1, min(torch.get_num_threads(), tasks))
-    address = table.ctypes.data
+    address = record.ctypes.data
     entry = _openmp() if threads > 1 else None
     if entry is not None:
         entry(kernel.address, address, threads, 0)

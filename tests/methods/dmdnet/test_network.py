@@ -6,12 +6,10 @@ import torch
 from small_dmdnet import random_depth, wake
 
 from dereflect.errors import ModelError
-from dereflect.methods.dmdnet import plain
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.memory import MECM, evolve
 from dereflect.methods.dmdnet.network import DMDNet
-from dereflect.methods.dmdnet.orders import OrderBook, connected_components, regional_order
-from dereflect.nn import bands
+from dereflect.methods.dmdnet.orders import connected_components, regional_order
 
 
 def test_full_network_has_the_published_count_of_values():
@@ -19,29 +17,6 @@ def test_full_network_has_the_published_count_of_values():
         network = DMDNet()
     assert sum(parameter.numel() for parameter in network.parameters()) == 68_547_015
     assert sum(value.numel() for value in network.state_dict().values()) == 87_218_631
-
-
-@pytest.mark.parametrize(
-    "switches",
-    [
-        {},
-        {"transmission_scan": "raster", "reflection_scan": "regional"},
-        {"state_space": "original"},
-        {"position_code": False},
-        {"memory": False},
-        {"routing": "batch"},
-    ],
-)
-def test_executed_form_equals_the_plain_one(small_config, switches):
-    network = wake(DMDNet(dataclasses.replace(small_config, **switches))).double()
-    depth = random_depth(64, 64, batch=2, dtype=torch.float64)
-    image, books = torch.rand(2, 3, 60, 50, dtype=torch.float64), (OrderBook(), OrderBook())
-    with torch.no_grad():
-        wanted = plain.separate(network, image, depth, books[0])
-        found = network(image, depth, books[1])
-    torch.testing.assert_close(found.transmission, wanted.transmission, atol=1e-10, rtol=0)
-    torch.testing.assert_close(found.reflection, wanted.reflection, atol=1e-10, rtol=0)
-    assert all(torch.equal(books[1].used[key], order) for key, order in books[0].used.items())
 
 
 def test_a_batch_separates_as_its_pictures_do(small_config):
@@ -70,20 +45,6 @@ def test_forward_leaves_the_banks_alone_and_remember_moves_them(small_config):
     assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
     network.remember(done.traces)
     assert all(not torch.equal(value, before[name]) for name, value in network.named_buffers())
-
-
-@pytest.mark.parametrize("rows", [1, 5])
-def test_working_in_bands_of_rows_changes_nothing(small_config, monkeypatch, rows):
-    network = wake(DMDNet(small_config)).double()
-    depth = random_depth(32, 64, batch=2, dtype=torch.float64)
-    image = torch.rand(2, 3, 32, 64, dtype=torch.float64)
-    with torch.no_grad():
-        whole = network(image, depth)
-        monkeypatch.setattr(bands, "BYTES_AT_ONCE", 1)
-        monkeypatch.setattr(bands, "LEAST_ROWS", rows)
-        parts = network(image, depth)
-    torch.testing.assert_close(parts.transmission, whole.transmission, atol=1e-10, rtol=0)
-    torch.testing.assert_close(parts.reflection, whole.reflection, atol=1e-10, rtol=0)
 
 
 def test_evolution_touches_only_experts_that_ran():

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
-from dereflect.methods.dmdnet.dsmamba import DepthTerms, DSMamba
-from dereflect.methods.dmdnet.memory import MECM, MemoryTrace
-from dereflect.methods.dmdnet.orders import OrderBook
-from dereflect.nn import fused
-from dereflect.nn.bands import Border, Into, depthwise, in_bands
-from dereflect.nn.convolution import pointwise
+from dereflect.methods.dmdnet.dsmamba import DSMamba
+from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair
+from dereflect.methods.dmdnet.memory import MECM
 from dereflect.nn.mugi import ChannelNorm
 
 Bank = tuple[str, Tensor]
@@ -45,37 +40,10 @@ class EFFN(nn.Module):
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
 
-    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
-        """(B, C, H, W) to the same shape; with a norm, x + self(norm(x)).
-
-        Done in bands of rows where no gradient is wanted: the widened features are five times the input.
-        """
-        table = fused.taps(self.dwconv) if fused.usable(x) else None
-        chain = partial(self._band, norm=norm, table=table)
-        rooms = [(x.shape[1], x.dtype)]
-        (out,) = in_bands(chain, (x,), 4 * self.dwconv.out_channels, halo=1, rooms=rooms)
-        return out
-
-    def _band(
-        self,
-        x: Tensor,
-        border: Border,
-        into: Into,
-        norm: nn.Module | None,
-        table: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        widened = pointwise(self.project_in, x if norm is None else norm(x))
-        if table is None:
-            gate, value = depthwise(self.dwconv, widened, border).chunk(2, dim=1)
-            gated = F.gelu(gate).mul_(value) if not torch.is_grad_enabled() else F.gelu(gate) * value
-        else:
-            gated = fused.gelu_gate(widened, table, border)
-        out = pointwise(self.project_out, gated)
-        if norm is None:
-            return out
-        above, below = border
-        own = x[:, :, 1 - above : x.shape[2] - (1 - below)]
-        return out + own if into[0] is None else torch.add(out, own, out=into[0])
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)  # (B, 2.66 C, H, W) each
+        return self.project_out(F.gelu(gate) * value)
 
 
 class DMBlock(nn.Module):
@@ -97,17 +65,21 @@ class DMBlock(nn.Module):
         if last:
             self.MECM = MECM(channels, config)
 
-    def body(self, x: Tensor, terms: DepthTerms, stream: str, call: int, orders: OrderBook | None) -> Tensor:
-        """State space and feed-forward part of one stream, (B, C, H, W) to the same shape."""
-        return self.EFFN(self.DSMamba(x, terms, stream, call, orders, self.norm1), self.norm2)
+    def forward(self, T: Tensor, R: Tensor, proximity: Tensor, run: ForwardPass) -> Pair:
+        """State space and feed-forward part of both streams, (B, C, H, W) to the same shape."""
+        a_T, a_R = self.DSMamba(self.norm1(T), self.norm1(R), proximity, run)
+        T, R = T + a_T, R + a_R
+        return T + self.EFFN(self.norm2(T)), R + self.EFFN(self.norm2(R))
 
-    def remember(self, x: Tensor, bank: Bank, train: bool) -> tuple[Tensor, MemoryTrace | None]:
+    def remember(self, x: Tensor, bank: Bank, run: ForwardPass) -> Tensor:
         """Add what the memory has to say of one stream."""
         if not self.use_memory:
-            return x, None
+            return x
         name, memory = bank
-        compensation, trace = self.MECM(x, memory, name, train)
-        return x + compensation, trace
+        compensation, trace = self.MECM(x, memory, name, run.train)
+        if trace is not None:
+            run.traces.append(trace)
+        return x + compensation
 
 
 class BlockSequence(nn.Module):
@@ -125,65 +97,16 @@ class BlockSequence(nn.Module):
         """The block that has a memory module."""
         return cast(DMBlock, self.blocks[-1])
 
-    def forward(
-        self,
-        streams: Sequence[Tensor],
-        proximity: Tensor,
-        banks: tuple[Bank, Bank],
-        call: int = 0,
-        orders: OrderBook | None = None,
-        train: bool = False,
-    ) -> tuple[tuple[Tensor, Tensor], list[MemoryTrace]]:
-        """Both streams through all blocks.
+    def forward(self, pair: Pair, proximity: Tensor, banks: tuple[Bank, Bank], run: ForwardPass) -> Pair:
+        """Both streams through all blocks, and at the end through the memory.
 
         Args:
-            streams: T and R, each (B, C, H, W). A list is emptied, so that its tensors can be freed.
+            pair: T and R, each (B, C, H, W).
             proximity: (B, C, H, W).
             banks: of T and of R.
-            call: number of the first DSMamba call.
-
-        Returns:
-            (streams, traces of the memory module: none, or one for each stream).
+            run: of this forward pass.
         """
-        transmission, reflection = streams
-        if isinstance(streams, list):
-            streams.clear()
-        for i, block in enumerate(self):
-            terms = block.DSMamba.depth_terms(proximity)
-            transmission = block.body(transmission, terms, "T", call + i, orders)
-            reflection = block.body(reflection, terms, "R", call + i, orders)
-        transmission, trace_T = self.last.remember(transmission, banks[0], train)
-        reflection, trace_R = self.last.remember(reflection, banks[1], train)
-        return (transmission, reflection), [trace for trace in (trace_T, trace_R) if trace is not None]
-
-    def pair(
-        self,
-        semantics: Tensor,
-        streams: tuple[Tensor, Tensor],
-        proximity: Tensor,
-        banks: tuple[Bank, Bank, Bank, Bank],
-        call: int = 0,
-        orders: OrderBook | None = None,
-        train: bool = False,
-    ) -> tuple[list[tuple[Tensor, Tensor]], list[MemoryTrace]]:
-        """The depth semantic branch: twice the same one-block sequence, on (semantics, T) and on (semantics,
-        R).
-
-        The first slot differs between the calls in its memory alone, so the rest of it is computed once.
-
-        Returns:
-            ([both slots of the first call, both slots of the second], four traces or none).
-        """
-        block = self.last
-        terms = block.DSMamba.depth_terms(proximity)
-        common = block.body(semantics, terms, "T", call, orders)
-        if orders is not None:
-            orders.used[call + 1, "T"] = orders.used[call, "T"]
-        answers, traces = [], []
-        for i, stream in enumerate(streams):
-            own = block.body(stream, terms, "R", call + i, orders)
-            first, trace_first = block.remember(common, banks[2 * i], train)
-            second, trace_second = block.remember(own, banks[2 * i + 1], train)
-            answers.append((first, second))
-            traces += [trace for trace in (trace_first, trace_second) if trace is not None]
-        return answers, traces
+        T, R = pair
+        for block in self:
+            T, R = block(T, R, proximity, run)
+        return self.last.remember(T, banks[0], run), self.last.remember(R, banks[1], run)

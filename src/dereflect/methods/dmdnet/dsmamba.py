@@ -9,33 +9,19 @@ depth alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dereflect.methods.dmdnet.config import DMDNetConfig
-from dereflect.methods.dmdnet.orders import OrderBook, scan_order
-from dereflect.nn import fused
-from dereflect.nn.bands import Border, Into, Part, depthwise, in_bands
-from dereflect.nn.convolution import convolve_to_one
+from dereflect.methods.dmdnet.config import DMDNetConfig, Scan
+from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair
+from dereflect.methods.dmdnet.orders import scan_order
 from dereflect.nn.selective_scan import selective_scan
+from dereflect.nn.selective_scan.inputs import ScanInputs
 
 DIRECTIONS = 2
-
-
-@dataclass(frozen=True)
-class DepthTerms:
-    """What the depth map contributes to the scans of both streams, in raster order."""
-
-    proximity_score: Tensor
-    """(B, 1, H, W): the depth half of the convolution that fuses features and depth into the ordering map."""
-    matrices: Tensor | None
-    """(B, 4N, H, W): depth's B and C for one direction, then for the other."""
-    weight: Tensor | None
-    """(B, N, H, W): share of depth in B and C."""
 
 
 class DSMamba(nn.Module):
@@ -68,158 +54,89 @@ class DSMamba(nn.Module):
         self.depth_encoder = nn.Sequential(nn.Conv2d(d, d, 1), nn.LeakyReLU(0.2))
         self.conv_depth_sig = nn.Sequential(nn.Conv2d(d, n, 1), nn.LeakyReLU(0.2))
 
-    def depth_terms(self, proximity: Tensor) -> DepthTerms:
-        """Depth's share of the work, done once for both streams.
+    def forward(self, x_T: Tensor, x_R: Tensor, proximity: Tensor, run: ForwardPass) -> Pair:
+        """Both streams.
 
         Args:
+            x_T: (B, C, H, W) features.
+            x_R: the same.
             proximity: (B, C, H, W) proximity features.
-        """
-        score = self._fuse_half(proximity, depth=True)
-        if self.config.state_space == "original":
-            return DepthTerms(score, None, None)
-
-        def chain(proximity: Tensor) -> tuple[Tensor, Tensor]:
-            encoded = self.depth_encoder(proximity).permute(0, 2, 3, 1)
-            matrices = F.linear(encoded, self.depth_proj_weight_channel.flatten(0, 1))
-            return matrices.permute(0, 3, 1, 2), torch.sigmoid(self.conv_depth_sig(proximity))
-
-        numbers = 3 * proximity.shape[1] + 6 * self.config.states
-        return DepthTerms(score, *in_bands(chain, (proximity,), numbers))
-
-    def forward(
-        self,
-        x: Tensor,
-        terms: DepthTerms,
-        stream: str,
-        call: int = 0,
-        orders: OrderBook | None = None,
-        norm: nn.Module | None = None,
-    ) -> Tensor:
-        """One stream.
-
-        Args:
-            x: (B, C, H, W) features.
-            terms: of the proximity map at the same size.
-            stream: "T" or "R".
-            call: number of this call in the forward pass, for `orders`.
-            orders: where to find forced orders and to note the used ones.
-            norm: if given, the result is x + self(norm(x)).
+            run: of this forward pass.
 
         Returns:
-            (B, C, H, W).
+            Two tensors (B, C, H, W).
         """
-        channels, (height, width) = x.shape[1], x.shape[2:]
-        to_scanned, to_gate = self.in_proj.weight.chunk(2)
-        table = fused.taps(self.conv2d) if fused.usable(x) else None
+        call, share = run.next_call(), self.depth_share(proximity)
+        results = []
+        for stream, x in (("T", x_T), ("R", x_R)):
+            features, z = self.project(x)
+            order, features = self.ordered(features, proximity, call, stream, run)
+            y = selective_scan(**self.scan_inputs(stream, features, share, order)._asdict())
+            y = y.unflatten(2, x.shape[2:]).permute(0, 2, 3, 1)  # (B, H, W, C)
+            results.append(self.out_proj(self.out_norm(y) * F.silu(z)).permute(0, 3, 1, 2))
+        return results[0], results[1]
 
-        def before_scan(x: Tensor, border: Border, into: Into) -> Tensor:
-            tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
-            scanned = F.linear(tokens, to_scanned).permute(0, 3, 1, 2)
-            if table is not None:
-                return fused.silu(scanned, table, border, into[0])
-            return F.silu(depthwise(self.conv2d, scanned, border))
+    def project(self, x: Tensor) -> Pair:
+        """Features to be scanned (B, C, H, W), in float32 or wider, and the output gate (B, H, W, C)."""
+        features, z = self.in_proj(x.permute(0, 2, 3, 1)).chunk(2, dim=-1)
+        features = F.silu(self.conv2d(features.permute(0, 3, 1, 2)))
+        return features.to(torch.promote_types(features.dtype, torch.float32)), z
 
-        def after_scan(x: Tensor, y: Tensor, into: Into) -> Tensor:
-            tokens = (x if norm is None else norm(x)).permute(0, 2, 3, 1)
-            gate = F.linear(tokens, to_gate)
-            if table is None:
-                gated = self.out_norm(y.permute(0, 2, 3, 1)).to(gate.dtype) * F.silu(gate)
-            else:
-                after = self.out_norm
-                gated = fused.gated_norm_(gate, y, after.weight, after.bias, after.eps)
-            out = self.out_proj(gated)
-            out = out.permute(0, 3, 1, 2)
-            if norm is None or into[0] is None:
-                return out if norm is None else x + out
-            return torch.add(x, out, out=into[0])
+    def fused_proximity(self, features: Tensor, proximity: Tensor) -> Tensor:
+        """The map that orders the scan, (B, 1, H, W) in (0, 1); never in half precision, whose values tie."""
+        joined = torch.cat([features, proximity], dim=1)
+        with torch.autocast(joined.device.type, enabled=False):
+            return torch.sigmoid(self.fuse(joined.to(cast(nn.Conv2d, self.fuse[0]).weight.dtype)))
 
-        scanned_in = torch.promote_types(x.dtype, torch.float32)
-        (features,) = in_bands(
-            before_scan, (x,), 4 * channels, halo=1, dtype=scanned_in, rooms=[(channels, scanned_in)]
-        )
-        order, features = self._order(features, terms, stream, call, orders)
-        if self.config.position_code:
-            code = position_code(height, width, channels, features.dtype, features.device)
-            code = code.permute(2, 0, 1)
-            features = features + code if torch.is_grad_enabled() else features.add_(code)
-        y = self._scan(features, terms, stream, order)
-        del features
-        return in_bands(after_scan, (x, y), 6 * channels, rooms=[(channels, x.dtype)])[0]
-
-    def _fuse_half(self, x: Tensor, depth: bool) -> Tensor:
-        """The ordering convolution over features or depth alone (their sum is the whole), never in half."""
-        channels = x.shape[1]
-        conv = cast(nn.Conv2d, self.fuse[0])
-        weight = conv.weight[:, channels:] if depth else conv.weight[:, :channels]
-        with torch.autocast(x.device.type, enabled=False):
-            bias = conv.bias if depth else None
-            if x.device.type == "cpu" and not torch.is_grad_enabled():
-                return convolve_to_one(x, weight, bias)
-            return F.conv2d(x.to(weight.dtype), weight, bias, padding=1)
-
-    def _order(
-        self, features: Tensor, terms: DepthTerms, stream: str, call: int, orders: OrderBook | None
+    def ordered(
+        self, features: Tensor, proximity: Tensor, call: int, stream: str, run: ForwardPass
     ) -> tuple[Tensor, Tensor]:
         """The scan order, and the features (with a gradient path to the ordering map if it is to learn)."""
         learned = self.config.ordering == "learned"
-        order = None if orders is None else orders.lookup(call, stream)
-        if order is None or learned:
-            with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
-                fused = torch.sigmoid(
-                    F.leaky_relu(self._fuse_half(features, False) + terms.proximity_score, 0.2)
-                )
-            if order is None:
-                order = scan_order(
-                    fused, self.config.transmission_scan if stream == "T" else self.config.reflection_scan
-                )
-            if learned:
-                features = features * (1 + fused - fused.detach())
-        if orders is not None:
-            orders.used[call, stream] = order
+        with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
+            nearness = self.fused_proximity(features, proximity)
+        order = run.order(call, stream, lambda: scan_order(nearness, self.scan_of(stream)))
+        if learned:  # a straight-through one: the values stay
+            features = features * (1 + nearness - nearness.detach())
         return order.to(features.device), features
 
-    def _scan(self, u: Tensor, terms: DepthTerms, stream: str, order: Tensor) -> Tensor:
-        """(B, C, H, W) to the sum of both directions, (B, C, H, W)."""
-        states, rank = self.config.states, self.rank
-        depth = [] if terms.matrices is None or terms.weight is None else [terms.matrices, terms.weight]
-        quick = bool(depth) and len(u) == 1 and states == fused.LANES and fused.usable(*depth)
-        mixed = tuple(u.new_empty(DIRECTIONS, *u.shape[2:], states) for _ in "BC") if quick else ()
-        top = 0
+    def scan_of(self, stream: str) -> Scan:
+        """In which way a stream is scanned."""
+        return self.config.transmission_scan if stream == "T" else self.config.reflection_scan
 
-        def chain(u: Tensor, *depth: Tensor) -> tuple[Part, ...]:
-            nonlocal top
-            raw = F.linear(u.permute(0, 2, 3, 1), self.x_proj_weight_channel.flatten(0, 1))
-            if quick:
-                fused.mix_matrices_((mixed[0], mixed[1]), top, raw, rank, *depth)
-                top += raw.shape[1]
-            raw = raw.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)  # (B, 2, h, W, rank + 2N)
-            step, matrices = raw[..., :rank].movedim(-1, 2), raw[..., rank:]
-            if quick:
-                return (step,)
-            if depth:
-                of_depth, share = (part.permute(0, 2, 3, 1) for part in depth)
-                of_depth = of_depth.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)
-                matrices = torch.lerp(matrices, of_depth, torch.cat([share, share], dim=-1)[:, None])
-            B, C = matrices.split(states, dim=-1)
-            return step, B.movedim(-1, 2), C.movedim(-1, 2)
+    def depth_share(self, proximity: Tensor) -> Pair | None:
+        """Depth's B and C (B, 2, 2N, L) and its weight in them (B, 1, N, L), in raster order, for both."""
+        if self.config.state_space == "original":
+            return None
+        depth = self.depth_encoder(proximity).flatten(2)
+        weight = torch.sigmoid(self.conv_depth_sig(proximity)).flatten(2)
+        return torch.einsum("knc,bcl->bknl", self.depth_proj_weight_channel, depth), weight[:, None]
 
-        numbers = 2 * u.shape[1] + 2 * rank + 12 * states
-        step, *rest = in_bands(chain, (u, *depth), numbers, dtype=u.dtype)  # (B, 2, rank, H, W)
-        B, C = (x[None].movedim(-1, 2) for x in mixed) if quick else rest
-        A_log, D = (self.A_logs_ch_T, self.Ds_ch_T) if stream == "T" else (self.A_logs_ch_R, self.Ds_ch_R)
-        y = selective_scan(
-            u.flatten(2),
-            step.flatten(3),
-            -torch.exp(A_log),
-            B.flatten(3),
-            C.flatten(3),
-            D,
-            self.dt_projs_bias_channel.flatten(),
-            True,
-            order,
-            delta_weight=self.dt_projs_weight_channel.flatten(0, 1),
-        )
-        return y.unflatten(2, u.shape[2:])
+    def scan_inputs(self, stream: str, features: Tensor, share: Pair | None, order: Tensor) -> ScanInputs:
+        """What the scan of a stream takes, both directions side by side, in raster order."""
+        states, channels = self.config.states, features.shape[1]
+        if self.config.position_code:
+            height, width = features.shape[2:]
+            code = position_code(height, width, channels, features.dtype, features.device)
+            features = features + code.permute(2, 0, 1)
+        u = features.flatten(2)  # (B, C, L)
+        projected = torch.einsum("knc,bcl->bknl", self.x_proj_weight_channel, u)
+        step, B, C = projected.split([self.rank, states, states], dim=2)  # (B, 2, rank or N, L)
+        delta = torch.einsum("kcr,bkrl->bkcl", self.dt_projs_weight_channel, step)
+        if share is not None:
+            matrices, gamma = share
+            depth_B, depth_C = matrices.chunk(2, dim=2)
+            B, C = (1 - gamma) * B + gamma * depth_B, (1 - gamma) * C + gamma * depth_C
+        bias = self.dt_projs_bias_channel.flatten()
+        return ScanInputs(u, delta, self.rates(stream), B, C, self.skips(stream), bias, True, order)
+
+    def rates(self, stream: str) -> Tensor:
+        """A of a stream's scan, (2C, N)."""
+        return -torch.exp(self.A_logs_ch_T if stream == "T" else self.A_logs_ch_R)
+
+    def skips(self, stream: str) -> Tensor:
+        """D of a stream's scan, (2C,)."""
+        return self.Ds_ch_T if stream == "T" else self.Ds_ch_R
 
 
 def position_code(

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dereflect.methods.dmdnet.interaction import interact
+from dereflect.methods.dmdnet.forward_pass import Pair
 from dereflect.nn.mugi import MuGIBlock, Twice
-
-Pair = tuple[Tensor, Tensor]
 
 
 class EncodingBranch(nn.Module):
@@ -34,11 +32,10 @@ class EncodingBranch(nn.Module):
 
     def forward(self, image: Tensor) -> list[Pair]:
         """(B, 3, H, W) to five pairs of (B, C_l, H / 2^(l-1), W / 2^(l-1))."""
-        features = self.stem.seq(image)
-        levels = [(features, features)]
+        x = y = self.stem.seq(image)
+        levels = [(x, y)]
         for level in range(1, 5):
-            pair = levels[-1]
             for layer in self.get_submodule(f"block{level}").children():
-                pair = interact(layer, *pair) if isinstance(layer, MuGIBlock) else layer(*pair)
-            levels.append(pair)
+                x, y = layer(x, y)
+            levels.append((x, y))
         return levels

@@ -16,10 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
-from dereflect.nn import fused
-from dereflect.nn.bands import Border, depthwise, in_bands
-
-PIXELS_AT_ONCE = 1 << 16  # bounds the (pixels, slots) table of similarities
 
 
 @dataclass(frozen=True)
@@ -55,12 +51,12 @@ class Gate(nn.Module):
         self.top_k = top_k
         self.learn_choice = learn_choice
 
-    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), or the sum of its mean and maximum over the pixels, to (B, experts) coefficients;
-        those of experts not chosen are exactly 0.
-        """
-        if pooled is None:
-            pooled = x.amax(dim=(2, 3)) + x.mean(dim=(2, 3))
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, experts) coefficients; those of experts not chosen are exactly 0."""
+        return self.coefficients(x.amax(dim=(2, 3)) + x.mean(dim=(2, 3)))
+
+    def coefficients(self, pooled: Tensor) -> Tensor:
+        """`forward` of the sum (B, C) of the maximum and the mean over the pixels."""
         score = F.leaky_relu(self.fc1(pooled), 0.2)
         spread = F.softplus(self.fc0(pooled))
         if not self.learn_choice:
@@ -89,64 +85,14 @@ class MemoryModule(nn.Module):
         )
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Features (B, C, H, W) and slots (slots, C) to (B, C, H, W).
+        """Features (B, C, H, W) and slots (slots, C) to (B, C, H, W)."""
+        streams = torch.cat([global_stream(x, memory), spatial_stream(x, memory)], dim=1)
+        return self.depth_conv(self.fusion(streams))
 
-        The 1x1 fusion of the two streams is linear, so neither stream is formed: the global one scales the
-        columns of its half of the weights, and the spatial one mixes slots that have been through the other
-        half already.
-        """
-        channels = x.shape[1]
-        conv, mix = cast(nn.Conv2d, self.fusion[0]), cast(nn.Conv2d, self.depth_conv[0])
-        weight = conv.weight.flatten(1)
-        from_global, from_spatial = weight[:, :channels], weight[:, channels:]
-        scale = global_scale(x.mean(dim=(2, 3)), memory)
-        scaled = (from_global[None] * scale[:, None]).transpose(1, 2)  # (B, C, C)
-        projected_slots = memory @ from_spatial.t().to(memory.dtype)
 
-        def fuse(x: Tensor) -> Tensor:
-            tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C)
-            mixed = spatial_mix(tokens, memory, projected_slots)
-            fused = torch.baddbmm(mixed, tokens, scaled.to(tokens.dtype))
-            fused = F.leaky_relu(fused + cast(Tensor, conv.bias).to(fused.dtype), 0.2)
-            return fused.view(x.shape[0], *x.shape[2:], channels).permute(0, 3, 1, 2)
-
-        def spread(fused: Tensor, border: Border) -> Tensor:
-            return F.leaky_relu(depthwise(mix, fused, border), 0.2)
-
-        joined = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
-        return in_bands(spread, joined, 4 * channels, halo=mix.dilation[0])[0]
-
-    def add_to(self, out: Tensor, x: Tensor, query: Tensor, memory: Tensor, coefficient: Tensor) -> Tensor:
-        """out += coefficient * self(x), in few passes.
-
-        Args:
-            out: (B, C, H, W), changed.
-            x: features of the same shape.
-            query: (B, C) their mean.
-            memory: (slots, C).
-            coefficient: (B,).
-        """
-        batch, channels, _, width = x.shape
-        conv, mix = cast(nn.Conv2d, self.fusion[0]), cast(nn.Conv2d, self.depth_conv[0])
-        from_global, from_spatial = conv.weight.flatten(1).split(channels, dim=1)
-        scale = global_scale(query, memory)
-        scaled = (from_global[None] * scale[:, None]).transpose(1, 2).to(x.dtype)  # (B, C, C)
-        values = memory.float() @ from_spatial.t().float()
-        keys = memory.t().to(x.dtype)
-
-        def fuse(x: Tensor) -> Tensor:
-            tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, hW, C)
-            scores, projected = tokens @ keys, tokens @ scaled
-            fused.mix_slots_(
-                projected.view(-1, channels),
-                scores.view(-1, memory.shape[0]),
-                values,
-                cast(Tensor, conv.bias),
-            )
-            return projected.view(batch, -1, width, channels).permute(0, 3, 1, 2)
-
-        (mixed,) = in_bands(fuse, (x,), 4 * channels + 2 * memory.shape[0])
-        return fused.add_leaky_(out, mixed, fused.taps(mix), mix.dilation[0], coefficient)
+def global_stream(x: Tensor, memory: Tensor) -> Tensor:
+    """All channels of (B, C, H, W) scaled by `global_scale` of their mean."""
+    return global_scale(x.mean(dim=(2, 3)), memory)[:, :, None, None] * x
 
 
 def global_scale(query: Tensor, memory: Tensor) -> Tensor:
@@ -163,29 +109,11 @@ def global_scale(query: Tensor, memory: Tensor) -> Tensor:
     return torch.sigmoid(query + weights @ memory)
 
 
-def spatial_mix(tokens: Tensor, memory: Tensor, values: Tensor) -> Tensor:
-    """For each pixel, the values of its two most similar slots, mixed by softmax of the two similarities.
-
-    Args:
-        tokens: (B, L, C) features.
-        memory: (slots, C) what similarity is measured with.
-        values: (slots, V) what is mixed; the memory itself, or a linear map of it.
-
-    Returns:
-        (B, L, V).
-    """
-    pieces = []
-    flat = tokens.flatten(0, 1)
-    for part in flat.split(PIXELS_AT_ONCE):
-        similarity, slots = two_largest(part @ memory.t().to(part.dtype))
-        weights = torch.softmax(similarity, dim=1).to(values.dtype)
-        pieces.append(
-            torch.addcmul(weights[:, :1] * values[slots[:, 0]], weights[:, 1:], values[slots[:, 1]]).to(
-                tokens.dtype
-            )
-        )
-    mixed = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-    return mixed.view(*tokens.shape[:2], values.shape[1])
+def spatial_stream(x: Tensor, memory: Tensor) -> Tensor:
+    """Each pixel of (B, C, H, W) replaced by its two most similar slots, mixed by softmax of the two."""
+    similarity, slots = two_largest(x.permute(0, 2, 3, 1) @ memory.t())  # (B, H, W, 2) each
+    mixed = (torch.softmax(similarity, dim=-1)[..., None] * memory[slots]).sum(-2)
+    return mixed.permute(0, 3, 1, 2)
 
 
 def two_largest(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,44 +162,32 @@ class MECM(nn.Module):
         Returns:
             (compensation (B, C, H, W), trace or None).
         """
-        quick = fused.usable(x) and not train
-        if quick:
-            mean, top = fused.pooled(x)
-            gate = self.gate(x, mean + top)
-        else:
-            gate = self.gate(x)
-        ran = gate > 0
-        if self.whole_batch:
-            ran = ran.all(dim=0, keepdim=True).expand_as(ran)
+        gate = self.gate(x)
+        ran = self.chosen(gate)
+        query = x.mean(dim=(2, 3))
         out = torch.zeros_like(x)
-        query = x.mean(dim=(2, 3)) if train else None
         aligns, triplets = [], []
         for j, expert in enumerate(self.experts):
-            rows = ran[:, j].nonzero()[:, 0]
+            rows = ran[:, j].nonzero()[:, 0]  # pictures that this expert works on
             if not len(rows):
                 continue
-            everyone = len(rows) == len(x)
-            part = x if everyone else x[rows]
-            coefficient = (gate[:, j] if everyone else gate[rows, j])[:, None, None, None]
-            if quick and everyone:
-                out = expert.add_to(out, x, mean, memory[j], gate[:, j])
-                continue
-            answer = expert(part, memory[j])
-            out = (
-                torch.addcmul(out, coefficient, answer)
-                if everyone
-                else out.index_add(0, rows, coefficient * answer)
-            )
-            if query is not None:
+            answer = gate[rows, j][:, None, None, None] * expert(x[rows], memory[j])
+            out = out.index_add(0, rows, answer.to(out.dtype))
+            if train:
                 align, triplet = memory_losses(query[rows], memory[j])
                 aligns.append(align)
                 triplets.append(triplet)
-        if query is None:
+        if not train:
             return out, None
         nothing = x.sum() * 0  # no expert ran (whole-batch routing only): keeps the graph, adds nothing
         align = torch.stack(aligns).mean() if aligns else nothing
         triplet = torch.stack(triplets).mean() if triplets else nothing
         return out, MemoryTrace(bank, gate, ran, query.detach(), align, triplet)
+
+    def chosen(self, gate: Tensor) -> Tensor:
+        """(B, experts) bool: which expert works on which picture."""
+        ran = gate > 0
+        return ran.all(dim=0, keepdim=True).expand_as(ran) if self.whole_batch else ran
 
 
 def memory_losses(query: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

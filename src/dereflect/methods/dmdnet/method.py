@@ -15,6 +15,7 @@ from dereflect.errors import InputError, ModelError
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.dmdnet.config import DMDNetConfig, Routing, Scan, StateSpace
 from dereflect.methods.dmdnet.depth import DepthNetwork, download_depth_weights, load_depth_network
+from dereflect.methods.dmdnet.fast.network import FastDMDNet
 from dereflect.methods.dmdnet.network import DMDNet
 from dereflect.methods.dmdnet.official import BANK_MARK, config_of, is_banks, network_state, read_banks
 from dereflect.methods.dmdnet.orders import OrderBook
@@ -88,7 +89,7 @@ class DMDNetMethod(Method):
             )
         low = self.dtype in (torch.float16, torch.bfloat16)
         with torch.no_grad(), torch.autocast(blended.device.type, dtype=self.dtype, enabled=low):
-            done = self.network(blended, self.depth.features(blended), orders)
+            done = FastDMDNet(self.network)(blended, self.depth.features(blended), orders)
         return done.transmission.float(), done.reflection.float()
 
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:

@@ -1,11 +1,11 @@
-"""DMDNet: the whole network (arXiv 2601.00322, figure 2), executed without the original's repeated work.
+"""DMDNet: the whole network (arXiv 2601.00322, figure 2), as its formulas read.
 
-`dereflect.methods.dmdnet.plain` runs the same weights as the paper's formulas read; read it first.
+Training runs it; separating runs the same weights by `dereflect.methods.dmdnet.fast`, which saves what is
+repeated here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -17,16 +17,13 @@ from dereflect.errors import InputError
 from dereflect.methods.dmdnet.blocks import Bank, BlockSequence
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.methods.dmdnet.encoder import EncodingBranch
-from dereflect.methods.dmdnet.interaction import interact
+from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair, Watch
 from dereflect.methods.dmdnet.memory import MemoryTrace, evolve
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn.mugi import MuGIBlock, Twice
 
 SIZE_MULTIPLE = 32
 DEPTH_CHANNELS = {3: 96, 4: 256, 5: 512}
-
-Watch = Callable[[str, Tensor, Tensor], None]
-"""Called with a name and a pair of intermediate results, for tests and figures."""
 
 
 @dataclass(frozen=True)
@@ -119,103 +116,65 @@ class DMDNet(nn.Module):
         Returns:
             T and R, each (B, 3, H, W), not clamped.
         """
-        height, width = image.shape[-2:]
-        levels = self.Encoding_Branch(pad_to_multiple(image))
+        run = ForwardPass(orders, train, watch)
+        encoded = self.Encoding_Branch(pad_to_multiple(image))
         proximity = self.proximity_pyramid(depth.proximity)
-        if watch:
-            for number, (level, p) in enumerate(zip(levels, proximity, strict=True), start=1):
-                watch(f"encoder{number}", *level)
-                watch(f"proximity{number}", p, p)
-        traces: list[MemoryTrace] = []
+        for level, (own, p) in enumerate(zip(encoded, proximity, strict=True), start=1):
+            run.look(f"encoder{level}", own)
+            run.look(f"proximity{level}", (p, p))
 
-        pair = self._semantics(depth, levels, proximity, 5, 0, orders, train, traces, watch)
-        fused, call = proximity[4], 2
-        levels.pop()
-        pair = self._decode(5, list(pair), fused, call, orders, train, traces, watch)
-        call += self.config.decoder_blocks[4]
+        Q = proximity[4]
+        T, R = self.decode(5, self.semantics(5, depth, encoded[4], Q, run), Q, run)
         for level in (4, 3, 2, 1):
-            up = self.get_submodule(f"conv_{level}")
-            pair = grow(up, pair[0]), grow(up, pair[1])
-            fused = grow(up, fused) + proximity[level - 1]
-            for block in self.get_submodule(f"MuGIBlock_level{level}").children():
-                pair = interact(cast(MuGIBlock, block), *pair)
-            if watch:
-                watch(f"MuGIBlock_level{level}#0", *pair)
-            if level >= 3:
-                added = self._semantics(depth, levels, proximity, level, call, orders, train, traces, watch)
-                call += 2
-                levels.pop()
-            else:
-                added = levels.pop()
-            streams = [pair[0] + added[0], pair[1] + added[1]]
-            del pair, added  # with `streams` emptied below, nothing is kept longer than it is needed
-            pair = self._decode(level, streams, fused, call, orders, train, traces, watch)
-            call += self.config.decoder_blocks[level - 1]
-            proximity.pop()
-        del fused
-        for block in self.MuGIBlock_last:
-            pair = interact(cast(MuGIBlock, block), *pair)
-        transmission, reflection = self.out(*pair)
-        return Separated(transmission[..., :height, :width], reflection[..., :height, :width], traces)
+            own, p, up = encoded[level - 1], proximity[level - 1], self.get_submodule(f"conv_{level}")
+            T, R, Q = up(double(T)), up(double(R)), up(double(Q))
+            for block in self.mugi_blocks(level):
+                T, R = block(T, R)
+            run.look(f"MuGIBlock_level{level}#0", (T, R))
+            added = self.semantics(level, depth, own, p, run) if level >= 3 else own
+            T, R, Q = T + added[0], R + added[1], Q + p
+            T, R = self.decode(level, (T, R), Q, run)
+        for last in self.MuGIBlock_last:
+            T, R = last(T, R)
+        T, R = self.out(T, R)
+        height, width = image.shape[-2:]
+        return Separated(T[..., :height, :width], R[..., :height, :width], run.traces)
 
     def proximity_pyramid(self, proximity: Tensor) -> list[Tensor]:
         """(B, 1, H, W) inverse depth to five levels of features."""
-        if proximity.device.type == "cpu":  # of a single channel the layout is unknown, and guessed wrongly
-            conv, act = self.convert_d.children()
-            weight, bias = cast(nn.Conv2d, conv).weight, cast(nn.Conv2d, conv).bias
-            pixels = F.unfold(proximity, 3, padding=1).transpose(1, 2)
-            first = act(F.linear(pixels, weight.flatten(1), bias))
-            first = first.transpose(1, 2).unflatten(2, proximity.shape[2:])
-        else:
-            first = self.convert_d(proximity)
-        levels = [first]
+        levels = [self.convert_d(proximity)]
         for level in range(1, 5):
             levels.append(self.get_submodule(f"conv_level{level}_d")(F.avg_pool2d(levels[-1], 2)))
         return levels
 
-    def _semantics(
-        self,
-        depth: DepthFeatures,
-        levels: list[tuple[Tensor, Tensor]],
-        proximity: list[Tensor],
-        level: int,
-        call: int,
-        orders: OrderBook | None,
-        train: bool,
-        traces: list[MemoryTrace],
-        watch: Watch | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Depth semantics of a level: what to add to T and to R."""
+    def semantics(
+        self, level: int, depth: DepthFeatures, encoded: Pair, proximity: Tensor, run: ForwardPass
+    ) -> Pair:
+        """Depth semantics of a level, beside its encoder's T and beside its R: what to add to T and to R."""
         semantic = self.get_submodule(f"conv_dim{level}")(depth.semantics[level - 3])
-        name = f"DMBlock_DSBranch_level{level}"
-        t1, t2, r1, r2 = (self.bank(f"DS{level}_{slot}") for slot in ("T1", "T2", "R1", "R2"))
-        answers, new = self.sequence(name).pair(
-            semantic, levels[level - 1], proximity[level - 1], (t1, t2, r1, r2), call, orders, train
-        )
-        traces += new
-        if watch:
-            for i, answer in enumerate(answers):
-                watch(f"{name}#{i}", *answer)
-        return answers[0][0] + answers[0][1], answers[1][0] + answers[1][1]
+        name, (t1, t2, r1, r2) = self.semantic_branch(level)
+        sequence = self.sequence(name)
+        T = run.look(f"{name}#0", sequence((semantic, encoded[0]), proximity, (t1, t2), run))
+        R = run.look(f"{name}#1", sequence((semantic, encoded[1]), proximity, (r1, r2), run))
+        return T[0] + T[1], R[0] + R[1]
 
-    def _decode(
-        self,
-        level: int,
-        streams: list[Tensor],
-        fused: Tensor,
-        call: int,
-        orders: OrderBook | None,
-        train: bool,
-        traces: list[MemoryTrace],
-        watch: Watch | None,
-    ) -> tuple[Tensor, Tensor]:
-        """The block sequence of a decoder level."""
-        banks = self.bank(f"level{level}_T"), self.bank(f"level{level}_R")
-        pair, new = self.sequence(f"DMBlock_level{level}")(streams, fused, banks, call, orders, train)
-        traces += new
-        if watch:
-            watch(f"DMBlock_level{level}#0", *pair)
-        return pair
+    def decode(self, level: int, pair: Pair, Q: Tensor, run: ForwardPass) -> Pair:
+        """The block sequence of a decoder level, with the proximity features Q."""
+        name, banks = self.decoder(level)
+        return run.look(f"{name}#0", self.sequence(name)(pair, Q, banks, run))
+
+    def semantic_branch(self, level: int) -> tuple[str, tuple[Bank, Bank, Bank, Bank]]:
+        """Name of the semantic branch of a level, and its banks: two for T, two for R."""
+        t1, t2, r1, r2 = (self.bank(f"DS{level}_{slot}") for slot in ("T1", "T2", "R1", "R2"))
+        return f"DMBlock_DSBranch_level{level}", (t1, t2, r1, r2)
+
+    def decoder(self, level: int) -> tuple[str, tuple[Bank, Bank]]:
+        """Name of the block sequence of a decoder level, and its banks for T and R."""
+        return f"DMBlock_level{level}", (self.bank(f"level{level}_T"), self.bank(f"level{level}_R"))
+
+    def mugi_blocks(self, level: int) -> list[MuGIBlock]:
+        """The MuGI blocks of a decoder level."""
+        return [cast(MuGIBlock, block) for block in self.get_submodule(f"MuGIBlock_level{level}").children()]
 
     @torch.no_grad()
     def remember(self, traces: list[MemoryTrace]) -> None:
@@ -225,10 +184,9 @@ class DMDNet(nn.Module):
             memory.copy_(evolve(memory, trace.query, trace.ran))
 
 
-def grow(layer: nn.Module, x: Tensor) -> Tensor:
-    """Double the size, 1x1 convolution, leaky ReLU: convolved first, which is equal but cheaper."""
-    conv, act = layer.children()
-    return act(F.interpolate(conv(x), scale_factor=2, mode="bilinear", align_corners=False))
+def double(x: Tensor) -> Tensor:
+    """Bilinear enlargement by two."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def pad_to_multiple(image: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:

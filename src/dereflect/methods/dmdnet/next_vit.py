@@ -7,8 +7,6 @@ of it is used, and so is path dropout, which acts in training alone.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -188,20 +186,3 @@ def next_vit_large_blocks() -> list[nn.Module]:
         blocks.append(TransformerBlock(384, 512, 1, 2))
         width = 512
     return [*blocks, ConvBlock(512, 768, 2), ConvBlock(768, 768), TransformerBlock(768, 1024, 1, 1)]
-
-
-@torch.no_grad()
-def fold_norms(module: nn.Module) -> None:
-    """Fold every batch norm that follows a convolution into it, in place; for inference, equal up to
-    rounding.
-    """
-    pairs = (("conv", "norm"), ("group_conv3x3", "norm"))
-    for child in module.modules():
-        for conv_name, norm_name in pairs:
-            conv, norm = getattr(child, conv_name, None), getattr(child, norm_name, None)
-            if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-                continue
-            scale = norm.weight / torch.sqrt(cast(Tensor, norm.running_var) + norm.eps)
-            conv.weight.mul_(scale[:, None, None, None])
-            conv.bias = nn.Parameter(norm.bias - cast(Tensor, norm.running_mean) * scale)
-            setattr(child, norm_name, nn.Identity())

@@ -20,6 +20,7 @@ from dereflect.images.tensors import to_tensor
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.data import GlassMixture, Sources
 from dereflect.methods.dmdnet.depth import load_depth_network
+from dereflect.methods.dmdnet.fast.network import FastDMDNet
 from dereflect.methods.dmdnet.losses import memory_losses_of
 from dereflect.methods.dmdnet.memory import MemoryTrace
 from dereflect.methods.dmdnet.method import DMDNetMethod
@@ -150,6 +151,7 @@ class DMDNetObjective(Objective):
     def validate(self) -> dict[str, float]:
         """Mean PSNR of T and R on every held-out set, and what T gains over the untouched photo."""
         network: DMDNet = self.plain("separator")
+        separate = FastDMDNet(network)
         depth: Any = self.helpers["depth"]
         device = next(network.parameters()).device
         results: dict[str, float] = {}
@@ -161,7 +163,7 @@ class DMDNetObjective(Objective):
                     continue
                 image = blended[None].to(device)
                 with torch.no_grad():
-                    done = network(image, depth.features(image))
+                    done = separate(image, depth.features(image))
                 score = unit_psnr(done.transmission.clamp(0, 1)[0].cpu(), truth)
                 scores["psnr_T"].append(score)
                 scores["gain_T"].append(score - unit_psnr(blended, truth))

@@ -10,11 +10,56 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from dereflect.nn import threads
+from dereflect.nn.fused.tables import (
+    ADD_LEAKY,
+    GELU_GATE,
+    SILU,
+    CrossedRows,
+    DepthwiseRows,
+    GatedNormRows,
+    NormRows,
+    PooledRows,
+)
+
 BFLOAT, LANES = torch.bfloat16, 16
+
+
+class Norm(Protocol):
+    """A layer norm over the channels: `torch.nn.LayerNorm`, or `dereflect.nn.mugi.ChannelNorm`."""
+
+    @property
+    def weight(self) -> Tensor:
+        """(C,)"""
+
+    @property
+    def bias(self) -> Tensor:
+        """(C,)"""
+
+    @property
+    def eps(self) -> float:
+        """Added to the variance."""
+
+
+class Taps(NamedTuple):
+    """A 3x3 depthwise convolution in float32, as the kernels read it."""
+
+    weights: Tensor
+    """(9, C)"""
+    bias: Tensor
+    """(C,)"""
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> Taps:
+        """Those of a layer."""
+        weights = conv.weight.detach().float().flatten(1).t().contiguous()
+        bias = weights.new_zeros(weights.shape[1]) if conv.bias is None else flat_floats(conv.bias)
+        return cls(weights, bias)
 
 
 @lru_cache(maxsize=1)
@@ -30,7 +75,7 @@ def usable(*tensors: Tensor) -> bool:
     return fit and not torch.is_grad_enabled() and _compiler()
 
 
-def _rows(x: Tensor) -> Tensor:
+def rows_in_one_piece(x: Tensor) -> Tensor:
     """The same picture with each row channels-last in one piece; bands of such pictures are taken as they
     are.
     """
@@ -38,198 +83,161 @@ def _rows(x: Tensor) -> Tensor:
     return x if fit else x.contiguous(memory_format=torch.channels_last)
 
 
-def _steps(x: Tensor) -> tuple[int, int]:
+def steps_of(x: Tensor) -> tuple[int, int]:
     """Bytes from picture to picture and from row to row."""
     return x.stride(0) * x.element_size(), x.stride(2) * x.element_size()
 
 
-def _room(batch: int, channels: int, height: int, width: int, dtype: torch.dtype = BFLOAT) -> Tensor:
+def flat_floats(x: Tensor) -> Tensor:
+    """The numbers of a tensor as float32 in one piece."""
+    return x.detach().float().contiguous().flatten()
+
+
+def _empty(batch: int, channels: int, height: int, width: int, dtype: torch.dtype = BFLOAT) -> Tensor:
     return torch.empty(batch, height, width, channels, dtype=dtype).permute(0, 3, 1, 2)
 
 
-def _table(x: Tensor | None) -> Tensor:
-    return torch.empty(0) if x is None else x.detach().float().contiguous().flatten()
-
-
-def _run(name: str, tasks: int, *arguments: int) -> None:
-    from dereflect.nn import threads
+def _run(kernel: str, tasks: int, table: NamedTuple) -> None:
     from dereflect.nn.fused import kernels
 
-    threads.run(getattr(kernels, name), tasks, arguments)
+    threads.run(getattr(kernels, kernel), tasks, table)
 
 
-def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def norm(x: Tensor, norm: Norm) -> Tensor:
     """Layer norm over the channels of (B, C, H, W)."""
-    x = _rows(x)
-    batch, channels, height, width = x.shape
-    y, scale, shift = _room(batch, channels, height, width), _table(weight), _table(bias)
-    _run(
-        "norm_rows", batch * height, width, channels, height, x.data_ptr(), *_steps(x), 0, 0, y.data_ptr(),
-        scale.data_ptr(), shift.data_ptr(), 0, round(eps * 1e9),
-    )  # fmt: skip
+    x = rows_in_one_piece(x)
+    y = _empty(*x.shape)
+    _norm_rows(x, None, None, None, y, norm)
     return y
 
 
 def add_norm(
-    x: Tensor,
-    scale: Tensor,
-    p: Tensor,
-    norm: tuple[Tensor, Tensor, float] | None = None,
-    into: Tensor | None = None,
+    x: Tensor, scale: Tensor, p: Tensor, norm: Norm | None = None, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """x + scale * p, with a scale for each channel, and its layer norm by (weight, bias, eps) if wanted.
+    """x + scale * p, with a scale for each channel, and its layer norm if one is given.
 
-    The sum goes to `into` (contiguous, channels last), if given.
+    The sum goes to `out` (contiguous, channels last), if given.
     """
-    x, p = _rows(x), p.contiguous(memory_format=torch.channels_last)
-    batch, channels, height, width = x.shape
-    kept, factor = _room(batch, channels, height, width) if into is None else into, _table(scale)
-    weight, bias = (_table(part) for part in (norm[:2] if norm else (None, None)))
-    y = _room(batch, channels, height, width) if norm else None
-    _run(
-        "norm_rows", batch * height, width, channels, height, x.data_ptr(), *_steps(x), p.data_ptr(),
-        kept.data_ptr(), 0 if y is None else y.data_ptr(), weight.data_ptr(), bias.data_ptr(),
-        factor.data_ptr(), round(norm[2] * 1e9) if norm else 0,
-    )  # fmt: skip
+    x, p = rows_in_one_piece(x), p.contiguous(memory_format=torch.channels_last)
+    kept = _empty(*x.shape) if out is None else out
+    y = _empty(*x.shape) if norm else None
+    _norm_rows(x, flat_floats(scale), p, kept, y, norm)
     return kept, y
 
 
-def gated_norm_(z: Tensor, y: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """norm(y) * silu(z), in place of z; y (B, C, H, W) in float32, z contiguous (B, H, W, C)."""
-    y = _rows(y)
-    batch, channels, height, width = y.shape
-    scale, shift = _table(weight), _table(bias)
-    _run(
-        "gated_norm_rows", batch * height, width, channels, height, y.data_ptr(), *_steps(y), z.data_ptr(),
-        scale.data_ptr(), shift.data_ptr(), round(eps * 1e9),
+def _norm_rows(
+    x: Tensor,
+    scale: Tensor | None,
+    p: Tensor | None,
+    kept: Tensor | None,
+    y: Tensor | None,
+    norm: Norm | None,
+) -> None:
+    batch, channels, height, width = x.shape
+    x_batch, x_row = steps_of(x)
+    table = NormRows(
+        width=width, channels=channels, height=height, x=x, x_batch=x_batch, x_row=x_row, p=p, kept=kept, y=y,
+        weight=None if norm is None else flat_floats(norm.weight),
+        bias=None if norm is None else flat_floats(norm.bias),
+        scale=scale, eps=0.0 if norm is None else norm.eps,
     )  # fmt: skip
+    _run("norm_rows", batch * height, table)
+
+
+def gated_norm_(z: Tensor, y: Tensor, norm: Norm) -> Tensor:
+    """norm(y) * silu(z), in place of z; y (B, C, H, W) in float32, z contiguous (B, H, W, C)."""
+    y = rows_in_one_piece(y)
+    batch, channels, height, width = y.shape
+    y_batch, y_row = steps_of(y)
+    table = GatedNormRows(
+        width=width, channels=channels, height=height, y=y, y_batch=y_batch, y_row=y_row, z=z,
+        weight=flat_floats(norm.weight), bias=flat_floats(norm.bias), eps=norm.eps,
+    )  # fmt: skip
+    _run("gated_norm_rows", batch * height, table)
     return z
 
 
-def taps(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weights (9, C) and bias (C) of a 3x3 depthwise convolution, in float32 for the kernels."""
-    weights = conv.weight.detach().float().flatten(1).t().contiguous()
-    bias = weights.new_zeros(weights.shape[1]) if conv.bias is None else _table(conv.bias)
-    return weights, bias
-
-
 def _depthwise(
-    kind: int, x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int], dilation: int, out: Tensor,
+    then: int, x: Tensor, taps: Taps, border: tuple[int, int], dilation: int, out: Tensor,
     coefficients: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    x = _rows(x)
+    x = rows_in_one_piece(x)
     batch, wide, rows, width = x.shape
     channels, height = out.shape[1], out.shape[2]
-    weights, bias = table
-    _run(
-        "depthwise_rows", batch * height, kind, width, wide, channels, height, dilation, x.data_ptr(),
-        *_steps(x), rows, dilation - border[0], weights.data_ptr(), bias.data_ptr(), out.data_ptr(),
-        *_steps(out), 0 if coefficients is None else coefficients.data_ptr(),
+    (x_batch, x_row), (out_batch, out_row) = steps_of(x), steps_of(out)
+    table = DepthwiseRows(
+        then=then, width=width, wide=wide, channels=channels, height=height, dilation=dilation,
+        x=x, x_batch=x_batch, x_row=x_row, rows=rows, skipped=dilation - border[0],
+        weights=taps.weights, bias=taps.bias, out=out, out_batch=out_batch, out_row=out_row,
+        coefficients=coefficients,
     )  # fmt: skip
+    _run("depthwise_rows", batch * height, table)
     return out
 
 
-def gelu_gate(x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int]) -> Tensor:
+def gelu_gate(x: Tensor, taps: Taps, border: tuple[int, int]) -> Tensor:
     """Depthwise 3x3 convolution, then GELU of the first half times the second.
 
     Args:
         x: (B, 2C, h, W), a band that carries one neighbouring row where it has one.
-        table: of `taps`.
+        taps: of the convolution.
         border: rows that are missing above and below, since they are outside of the picture.
     """
-    out = _room(x.shape[0], x.shape[1] // 2, x.shape[2] - 2 + sum(border), x.shape[3])
-    return _depthwise(0, x, table, border, 1, out)
+    out = _empty(x.shape[0], x.shape[1] // 2, x.shape[2] - 2 + sum(border), x.shape[3])
+    return _depthwise(GELU_GATE, x, taps, border, 1, out)
 
 
-def silu(
-    x: Tensor, table: tuple[Tensor, Tensor], border: tuple[int, int], into: Tensor | None = None
-) -> Tensor:
-    """Depthwise 3x3 convolution and SiLU, in float32, to `into` if given; arguments as of `gelu_gate`."""
-    if into is None:
-        into = _room(x.shape[0], x.shape[1], x.shape[2] - 2 + sum(border), x.shape[3], torch.float32)
-    return _depthwise(1, x, table, border, 1, into)
+def silu(x: Tensor, taps: Taps, border: tuple[int, int], out: Tensor | None = None) -> Tensor:
+    """Depthwise 3x3 convolution and SiLU, in float32, to `out` if given; arguments as of `gelu_gate`."""
+    if out is None:
+        out = _empty(x.shape[0], x.shape[1], x.shape[2] - 2 + sum(border), x.shape[3], torch.float32)
+    return _depthwise(SILU, x, taps, border, 1, out)
 
 
-def add_leaky_(out: Tensor, x: Tensor, table: tuple[Tensor, Tensor], dilation: int, scale: Tensor) -> Tensor:
+def add_leaky_(out: Tensor, x: Tensor, taps: Taps, dilation: int, scale: Tensor) -> Tensor:
     """out += scale * leaky(depthwise(x)) of whole pictures, scale (B,)."""
     spread = scale.float()[:, None].expand(-1, x.shape[1]).contiguous()
-    return _depthwise(2, x, table, (dilation, dilation), dilation, out, spread)
+    return _depthwise(ADD_LEAKY, x, taps, (dilation, dilation), dilation, out, spread)
 
 
 def crossed_gate(
     x: Tensor,
     y: Tensor,
-    table: tuple[Tensor, Tensor] | None = None,
+    taps: Taps | None = None,
     border: tuple[int, int] = (0, 0),
-    into: Sequence[Tensor | None] = (None, None),
+    out: Sequence[Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Depthwise 3x3 convolution of two streams (if there is a table), and the first half of each times the
-    second of the other; to `into` (contiguous, channels last), if given.
+    """Depthwise 3x3 convolution of two streams (if there are taps), and the first half of each times the
+    second of the other; to `out` (contiguous, channels last), if given.
 
     Returns:
         (u, v, (B, h, 2C) sums of both over the rows, meaningless without convolution).
     """
-    x, y = _rows(x), _rows(y)
+    x, y = rows_in_one_piece(x), rows_in_one_piece(y)
     if x.stride() != y.stride():
         x, y = (part.contiguous(memory_format=torch.channels_last) for part in (x, y))
     batch, wide, rows, width = x.shape
-    height = rows if table is None else rows - 2 + sum(border)
-    u, v = (_room(batch, wide // 2, height, width) if out is None else out for out in into)
+    height = rows if taps is None else rows - 2 + sum(border)
+    u, v = (_empty(batch, wide // 2, height, width) if room is None else room for room in out)
     sums = torch.empty(batch, height, wide)
-    weights, bias = (0, 0) if table is None else (table[0].data_ptr(), table[1].data_ptr())
-    _run(
-        "crossed_rows", batch * height, width, wide, height, x.data_ptr(), y.data_ptr(), *_steps(x), rows,
-        0 if table is None else 1 - border[0], weights, bias, u.data_ptr(), v.data_ptr(), sums.data_ptr(),
+    batch_step, row_step = steps_of(x)
+    table = CrossedRows(
+        width=width, wide=wide, height=height, x=x, y=y, batch_step=batch_step, row_step=row_step, rows=rows,
+        skipped=0 if taps is None else 1 - border[0], weights=None if taps is None else taps.weights,
+        bias=None if taps is None else taps.bias, u=u, v=v, sums=sums,
     )  # fmt: skip
+    _run("crossed_rows", batch * height, table)
     return u, v, sums
 
 
 def pooled(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and maximum (B, C) over the pixels, in float32."""
-    x = _rows(x)
+    x = rows_in_one_piece(x)
     batch, channels, height, width = x.shape
     sums, tops = torch.empty(batch, height, channels), torch.empty(batch, height, channels)
-    _run(
-        "pooled_rows", batch * height, width, channels, height, x.data_ptr(), *_steps(x), sums.data_ptr(),
-        tops.data_ptr(),
-    )  # fmt: skip
+    x_batch, x_row = steps_of(x)
+    table = PooledRows(
+        width=width, channels=channels, height=height, x=x, x_batch=x_batch, x_row=x_row, sums=sums, tops=tops
+    )
+    _run("pooled_rows", batch * height, table)
     return sums.sum(1) / (height * width), tops.amax(1)
-
-
-def mix_slots_(y: Tensor, scores: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """leaky(y + bias + mixed values of the two best slots), in place.
-
-    Args:
-        y: (L, C) contiguous.
-        scores: (L, slots) contiguous bfloat16; the mix is by softmax of the two largest.
-        values: (slots, C).
-        bias: (C).
-    """
-    table, shift = values.float().contiguous(), _table(bias)
-    _run(
-        "mixed_slots", -(-y.shape[0] // 128), y.shape[0], scores.shape[1], y.shape[1], scores.data_ptr(),
-        table.data_ptr(), shift.data_ptr(), y.data_ptr(),
-    )  # fmt: skip
-    return y
-
-
-def mix_matrices_(
-    into: tuple[Tensor, Tensor], top: int, raw: Tensor, rank: int, depth: Tensor, share: Tensor
-) -> None:
-    """Write B and C of a scan both ways, lerp(own, depth's, share), for a band of rows of one picture.
-
-    Args:
-        into: B and C, float32 (2, H, W, 16) contiguous.
-        top: first row of the band.
-        raw: (1, h, W, 2 * (rank + 32)) contiguous, for each way `rank` numbers that are not used, B and C.
-        rank: see `raw`.
-        depth: (1, 64, h, W) depth's B and C of one way, then of the other.
-        share: (1, 16, h, W).
-    """
-    depth, share = _rows(depth), _rows(share)
-    height, width = raw.shape[1:3]
-    _run(
-        "mixed_matrices", height, width, raw.shape[3], rank, height, raw.data_ptr(), depth.data_ptr(),
-        _steps(depth)[1], share.data_ptr(), _steps(share)[1], into[0].data_ptr(), into[1].data_ptr(),
-        4 * into[0][0].numel(), top,
-    )  # fmt: skip

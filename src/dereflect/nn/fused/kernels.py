@@ -1,7 +1,7 @@
 """Compiled inner loops of `dereflect.nn.fused`: bfloat16 pictures, channels last, in one pass each.
 
-Every kernel takes one table of int64 numbers: a counter of tasks, their number, then addresses (bytes) and
-sizes. A task is a row of a picture. Row strides are in bytes.
+Each kernel takes a table of `dereflect.nn.fused.tables`; addresses and steps are bytes. A task is a row of a
+picture.
 """
 
 from __future__ import annotations
@@ -9,33 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 
+from dereflect.nn.fused.tables import (
+    ADD_LEAKY,
+    GELU_GATE,
+    SILU,
+    CrossedRows,
+    DepthwiseRows,
+    GatedNormRows,
+    NormRows,
+    PooledRows,
+)
+from dereflect.nn.simd.kernel import kernel
 from dereflect.nn.simd.vectors import (
     add,
     fma,
     full,
     gelu,
     larger,
-    largest,
     leaky,
     low,
     next_task,
-    place_of,
     put_full,
     put_low,
     silu,
     spread,
     times,
     total,
-    without,
 )
 
-_KERNEL = types.void(types.CPointer(types.int64))
 COLUMNS = 16
 """Columns that a depthwise convolution treats at once, so that their three rows stay in the first cache."""
-
-GELU_GATE, SILU, ADD_LEAKY = 0, 1, 2
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -54,28 +59,17 @@ def _norm(source: int, wide: bool, channels: int, eps: float) -> Any:
     return away, spread(np.float32(1) / np.sqrt(np.float32(variance + np.float32(eps))))
 
 
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+@kernel(NormRows)
 def norm_rows(pointer: Any) -> None:
     """y = norm(x + scale * p), and what went into the norm to `kept`; p and kept may be 0 (absent)."""
-    t = carray(pointer, 16)
-    width, channels, height = t[2], t[3], t[4]
-    x, x_batch, x_row, p, kept, y, weight, bias, scale = (
-        t[5],
-        t[6],
-        t[7],
-        t[8],
-        t[9],
-        t[10],
-        t[11],
-        t[12],
-        t[13],
-    )
-    eps = np.float64(t[14]) * 1e-9
+    t = carray(pointer, 1)[0]
+    width, channels = t.width, t.channels
+    p, kept, y, weight, bias, scale, eps = t.p, t.kept, t.y, t.weight, t.bias, t.scale, t.eps
     while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
+        task = next_task(pointer)
+        if task >= t.tasks:
             return
-        from_x = x + task // height * x_batch + task % height * x_row
+        from_x = t.x + task // t.height * t.x_batch + task % t.height * t.x_row
         row = 2 * task * width * channels
         for column in range(width):
             source, here = from_x + 2 * column * channels, row + 2 * column * channels
@@ -91,20 +85,18 @@ def norm_rows(pointer: Any) -> None:
                     put_low(y + here + 2 * c, fma(value, full(weight + 4 * c), full(bias + 4 * c)))
 
 
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+@kernel(GatedNormRows)
 def gated_norm_rows(pointer: Any) -> None:
     """z = norm(y) * silu(z), y in float32."""
-    t = carray(pointer, 16)
-    width, channels, height = t[2], t[3], t[4]
-    y, y_batch, y_row, z, weight, bias = t[5], t[6], t[7], t[8], t[9], t[10]
-    eps = np.float64(t[11]) * 1e-9
+    t = carray(pointer, 1)[0]
+    width, channels, weight, bias, eps = t.width, t.channels, t.weight, t.bias, t.eps
     while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
+        task = next_task(pointer)
+        if task >= t.tasks:
             return
-        from_y = y + task // height * y_batch + task % height * y_row
+        from_y = t.y + task // t.height * t.y_batch + task % t.height * t.y_row
         for column in range(width):
-            source, here = from_y + 4 * column * channels, z + 2 * (task * width + column) * channels
+            source, here = from_y + 4 * column * channels, t.z + 2 * (task * width + column) * channels
             away, rate = _norm(source, True, channels, eps)
             for c in range(0, channels, 16):
                 value = times(add(full(source + 4 * c), away), rate)
@@ -142,25 +134,24 @@ def _column(
     return finished, ending, fma(a, w[0], fma(b, w[3], fma(c, w[6], bias)))
 
 
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+@kernel(DepthwiseRows)
 def depthwise_rows(pointer: Any) -> None:
     """A 3x3 depthwise convolution and what follows it: a GELU gate, SiLU, or leaky ReLU, scaled and added."""
-    t = carray(pointer, 24)
-    kind, width, wide, channels, height, dilation = t[2], t[3], t[4], t[5], t[6], t[7]
-    x, x_batch, x_row, rows, skipped, weights, bias = t[8], t[9], t[10], t[11], t[12], t[13], t[14]
-    out, out_batch, out_row, coefficients = t[15], t[16], t[17], t[18]
-    pixel, stride, half = 2 * wide, 4 * wide, 2 * channels
+    t = carray(pointer, 1)[0]
+    then, width, channels, dilation = t.then, t.width, t.channels, t.dilation
+    weights, bias, x_row = t.weights, t.bias, t.x_row
+    pixel, stride, half = 2 * t.wide, 4 * t.wide, 2 * channels
     while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
+        task = next_task(pointer)
+        if task >= t.tasks:
             return
-        batch, row = task // height, task % height
-        place = row + skipped  # of the row in the band that was given, which carries neighbours
-        has_above, has_below = place >= dilation, place + dilation < rows
-        middle = x + batch * x_batch + place * x_row
+        batch, row = task // t.height, task % t.height
+        place = row + t.skipped  # of the row in the band that was given, which carries neighbours
+        has_above, has_below = place >= dilation, place + dilation < t.rows
+        middle = t.x + batch * t.x_batch + place * x_row
         above = -dilation * x_row if has_above else 0
         below = dilation * x_row if has_below else 0
-        into = out + batch * out_batch + row * out_row
+        into = t.out + batch * t.out_batch + row * t.out_row
         for part in range(0, width, COLUMNS * dilation):
             stop = min(part + COLUMNS * dilation, width)
             for block in range(0, channels, 16):
@@ -168,11 +159,11 @@ def depthwise_rows(pointer: Any) -> None:
                 w = _weights(weights + 4 * c, stride, has_above, has_below)
                 b, w2, b2 = full(bias + 4 * c), w, full(bias + 4 * c)
                 factor = b
-                if kind == 0:
+                if then == GELU_GATE:
                     w2 = _weights(weights + 4 * c + 2 * half, stride, has_above, has_below)
                     b2 = full(bias + 4 * c + 2 * half)
-                if kind == 2:
-                    factor = full(coefficients + 4 * (batch * channels + c))
+                if then == ADD_LEAKY:
+                    factor = full(t.coefficients + 4 * (batch * channels + c))
                 for first in range(part, min(part + dilation, stop)):
                     ending, open, ending2, open2 = b, b, b2, b2
                     for column in range(first - dilation, stop + dilation, dilation):
@@ -182,7 +173,7 @@ def depthwise_rows(pointer: Any) -> None:
                             here + above, here, here + below, inside, w, b, ending, open
                         )
                         before = (column - dilation) * channels + c
-                        if kind == 0:
+                        if then == GELU_GATE:
                             here += half
                             value, ending2, open2 = _column(
                                 here + above, here, here + below, inside, w2, b2, ending2, open2
@@ -190,26 +181,25 @@ def depthwise_rows(pointer: Any) -> None:
                             if column > first and column - dilation < stop:
                                 put_low(into + 2 * before, times(gelu(r), value))
                         elif column > first and column - dilation < stop:
-                            if kind == 1:
+                            if then == SILU:
                                 put_full(into + 4 * before, silu(r))
                             else:
                                 put_low(into + 2 * before, fma(factor, leaky(r), low(into + 2 * before)))
 
 
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+@kernel(CrossedRows)
 def crossed_rows(pointer: Any) -> None:
     """Depthwise convolutions (weights 0: none) of two streams that gate each other; sums for their means."""
-    t = carray(pointer, 24)
-    width, wide, height, x, y, x_batch, x_row = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
-    rows, skipped, weights, bias, u, v, sums = t[9], t[10], t[11], t[12], t[13], t[14], t[15]
+    t = carray(pointer, 1)[0]
+    width, wide, x, y, u, v, sums = t.width, t.wide, t.x, t.y, t.u, t.v, t.sums
+    weights, bias, row_step = t.weights, t.bias, t.row_step
     channels, pixel, stride, half = wide // 2, 2 * wide, 4 * wide, wide
     while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
+        task = next_task(pointer)
+        if task >= t.tasks:
             return
-        batch, row = task // height, task % height
-        place = row + skipped
-        start = batch * x_batch + place * x_row
+        place = task % t.height + t.skipped
+        start = task // t.height * t.batch_step + place * row_step
         if weights == 0:
             for c in range(0, width * channels, 16):  # sixteen divide the channels
                 here = start + c // channels * pixel + 2 * (c % channels)
@@ -217,8 +207,8 @@ def crossed_rows(pointer: Any) -> None:
                 put_low(u + target, times(low(x + here), low(y + here + half)))
                 put_low(v + target, times(low(y + here), low(x + here + half)))
             continue
-        has_above, has_below = place >= 1, place + 1 < rows
-        above, below = -x_row if has_above else 0, x_row if has_below else 0
+        has_above, has_below = place >= 1, place + 1 < t.rows
+        above, below = -row_step if has_above else 0, row_step if has_below else 0
         for c in range(0, wide, 16):
             put_full(sums + 4 * (task * wide + c), spread(np.float32(0)))
         for first in range(0, width, COLUMNS):
@@ -250,16 +240,16 @@ def crossed_rows(pointer: Any) -> None:
                     put_full(total_at, add(full(total_at), summed))
 
 
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
+@kernel(PooledRows)
 def pooled_rows(pointer: Any) -> None:
     """Sum and maximum of each channel over a row."""
-    t = carray(pointer, 16)
-    width, channels, height, x, x_batch, x_row, sums, tops = t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9]
+    t = carray(pointer, 1)[0]
+    width, channels, sums, tops = t.width, t.channels, t.sums, t.tops
     while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
+        task = next_task(pointer)
+        if task >= t.tasks:
             return
-        source = x + task // height * x_batch + task % height * x_row
+        source = t.x + task // t.height * t.x_batch + task % t.height * t.x_row
         for c in range(0, channels, 16):
             s = spread(np.float32(0))
             m = low(source + 2 * c)
@@ -269,71 +259,3 @@ def pooled_rows(pointer: Any) -> None:
                 m = larger(m, value)
             put_full(sums + 4 * (task * channels + c), s)
             put_full(tops + 4 * (task * channels + c), m)
-
-
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
-def mixed_matrices(pointer: Any) -> None:
-    """B and C of a scan of 16 states: those of the features and of depth, mixed by the share of depth."""
-    t = carray(pointer, 16)
-    width, wide, rank, _, raw, depth, depth_row = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
-    share, share_row, into_B, into_C, direction, top = t[9], t[10], t[11], t[12], t[13], t[14]
-    while True:
-        row = next_task(np.int64(t.ctypes.data))
-        if row >= t[1]:
-            return
-        for column in range(width):
-            weight = low(share + row * share_row + 32 * column)
-            rest = fma(weight, spread(np.float32(-1)), spread(np.float32(1)))
-            for k in range(2):
-                own = raw + 2 * ((row * width + column) * wide + k * (rank + 32) + rank)
-                other = depth + row * depth_row + 2 * (64 * column + 32 * k)
-                target = k * direction + 64 * ((top + row) * width + column)
-                put_full(into_B + target, fma(weight, low(other), times(rest, low(own))))
-                put_full(into_C + target, fma(weight, low(other + 32), times(rest, low(own + 32))))
-
-
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _find(scores: int, slots: int, best: float, but: int) -> int:
-    """The first slot of a score, one slot left out."""
-    for s in range(0, slots, 16):
-        value = low(scores + 2 * s)
-        if but >= s and but < s + 16:
-            value = without(value, np.int64(but - s))
-        lane = place_of(value, best)
-        if lane < 16:
-            return s + lane
-    return 0
-
-
-@cfunc(_KERNEL, cache=True)  # type: ignore[untyped-decorator]
-def mixed_slots(pointer: Any) -> None:
-    """y = leaky(y + bias + the values of the two best slots, mixed by softmax of their scores)."""
-    t = carray(pointer, 16)
-    pixels, slots, channels, scores, values, bias, y = t[2], t[3], t[4], t[5], t[6], t[7], t[8]
-    while True:
-        task = next_task(np.int64(t.ctypes.data))
-        if task >= t[1]:
-            return
-        for pixel in range(task * 128, min(task * 128 + 128, pixels)):
-            row = scores + 2 * pixel * slots
-            m = low(row)
-            for s in range(16, slots, 16):
-                m = larger(m, low(row + 2 * s))
-            best = largest(m)
-            first = _find(row, slots, best, -1)
-            m = spread(np.float32(-np.inf))
-            for s in range(0, slots, 16):
-                value = low(row + 2 * s)
-                if first >= s and first < s + 16:
-                    value = without(value, np.int64(first - s))
-                m = larger(m, value)
-            second_best = largest(m)
-            second = _find(row, slots, second_best, first)
-            share = np.float32(1) / (np.float32(1) + np.exp(np.float32(second_best - best)))
-            one, other = spread(np.float32(share)), spread(np.float32(np.float32(1) - share))
-            here = y + 2 * pixel * channels
-            for c in range(0, channels, 16):
-                r = add(low(here + 2 * c), full(bias + 4 * c))
-                r = fma(one, full(values + 4 * (first * channels + c)), r)
-                r = fma(other, full(values + 4 * (second * channels + c)), r)
-                put_low(here + 2 * c, leaky(r))

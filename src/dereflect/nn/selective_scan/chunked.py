@@ -13,29 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dereflect.nn.selective_scan.inputs import ScanInputs
 from dereflect.nn.selective_scan.reference import scan_both_ways
 
 
-def selective_scan_chunked(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    delta_bias: Tensor | None = None,
-    delta_softplus: bool = True,
-    order: Tensor | None = None,
-) -> Tensor:
-    """Scan by chunks; see `dereflect.nn.selective_scan.selective_scan` for arguments and shapes."""
-    if order is not None:
-        return scan_both_ways(selective_scan_chunked, u, delta, A, B, C, D, delta_bias, delta_softplus, order)
+def selective_scan_chunked(inputs: ScanInputs) -> Tensor:
+    """Scan by chunks; see `dereflect.nn.selective_scan.selective_scan` for shapes."""
+    if inputs.order is not None:
+        return scan_both_ways(selective_scan_chunked, inputs, inputs.order)
+    u, delta, A, B, C = inputs.u, inputs.steps(), inputs.A, inputs.B, inputs.C
     batch, channels, length = u.shape
-    groups, states = B.shape[1], B.shape[2]
-    if delta_bias is not None:
-        delta = delta + delta_bias[:, None]
-    if delta_softplus:
-        delta = F.softplus(delta)
+    groups, states = inputs.groups, inputs.states
     size = max(1, math.isqrt(length))
     missing = -length % size
 
@@ -64,4 +52,4 @@ def selective_scan_chunked(
         weights = out_of[t].transpose(2, 3)[:, :, None]  # (B, G, 1, chunks, N)
         outputs.append((state.unflatten(1, (groups, -1)) * weights).sum(-1).flatten(1, 2))
     y = torch.stack(outputs, dim=-1).flatten(-2)[..., :length]
-    return y if D is None else y + D[:, None] * u
+    return inputs.with_skip(y)

@@ -6,15 +6,15 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dereflect.errors import InputError, MissingExtra
 from dereflect.nn.selective_scan.chunked import selective_scan_chunked
-from dereflect.nn.selective_scan.reference import selective_scan_reference
+from dereflect.nn.selective_scan.inputs import ScanInputs
+from dereflect.nn.selective_scan.reference import selective_scan_plain
 
 logger = logging.getLogger("dereflect.selective_scan")
 
@@ -63,22 +63,21 @@ def selective_scan(
     Raises:
         InputError: shapes that do not belong together, or a path that this machine does not have.
     """
-    _check(u, delta, A, B, C, D, delta_bias, order, path, delta_weight)
-    dtype = u.dtype
-    if dtype in (torch.float16, torch.bfloat16):  # the recurrence accumulates over thousands of steps
-        u = u.float()
-    u, delta, A, B, C = (x.to(u.dtype) for x in (u, delta, A, B, C))
-    D, delta_bias = (None if x is None else x.to(u.dtype) for x in (D, delta_bias))
+    if path not in PATHS:
+        raise InputError(f"selective scan path '{path}' is unknown; one of {', '.join(PATHS)}")
+    inputs = ScanInputs(u, delta, A, B, C, D, delta_bias, delta_softplus, order, delta_weight)
+    inputs.check()
+    half = u.dtype in (torch.float16, torch.bfloat16)  # the recurrence accumulates over thousands of steps
+    inputs = inputs.in_dtype(torch.float32 if half else u.dtype)
     if path == "auto":
-        path = chosen_path(u.device.type, u.dtype)
-    given = (A, B, C, D, delta_bias, delta_softplus, order)
-    if delta_weight is not None:
-        delta_weight = delta_weight.to(u.dtype)
-        if path == "cpu" and not torch.is_grad_enabled():
-            return implementation(path)(u, delta, *given, delta_weight=delta_weight).to(dtype)
-        pairs = zip(delta.transpose(2, 3).unbind(1), delta_weight.chunk(2), strict=True)
-        delta = torch.stack([F.linear(x, w).transpose(1, 2) for x, w in pairs], dim=1).to(u.dtype)
-    return implementation(path)(u, delta, *given).to(dtype)
+        path = chosen_path(u.device.type, inputs.u.dtype)
+    if path != "cpu" or torch.is_grad_enabled():
+        inputs = inputs.with_whole_steps()
+    return implementation(path)(inputs).to(u.dtype)
+
+
+selective_scan_reference = partial(selective_scan, path="plain")
+"""The scan as its formula reads, by which the other paths are tested."""
 
 
 @lru_cache(maxsize=16)
@@ -109,14 +108,14 @@ def _choose(device: str, dtype: torch.dtype) -> tuple[str, str]:
     return "chunked", ""
 
 
-def implementation(path: str) -> Callable[..., Tensor]:
+def implementation(path: str) -> Callable[[ScanInputs], Tensor]:
     """The function behind a path name.
 
     Raises:
         InputError: this machine does not have it; says why and what to do.
     """
     if path == "plain":
-        return selective_scan_reference
+        return selective_scan_plain
     if path == "chunked":
         return selective_scan_chunked
     if path == "cpu":
@@ -136,40 +135,3 @@ def implementation(path: str) -> Callable[..., Tensor]:
     if fault := fault_of_triton():
         raise InputError(f"selective scan path 'triton': {fault}; use path 'auto'")
     return selective_scan_triton
-
-
-def _check(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    order: Tensor | None,
-    path: str,
-    delta_weight: Tensor | None,
-) -> None:
-    if path not in PATHS:
-        raise InputError(f"selective scan path '{path}' is unknown; one of {', '.join(PATHS)}")
-    batch, channels, length = u.shape
-    total = 2 * channels if order is not None else channels
-    groups = B.shape[1] if B.dim() == 4 else 0
-    if delta_weight is not None and order is None:
-        raise InputError("selective scan: delta_weight needs an order; multiply delta by it instead")
-    rank = channels if delta_weight is None else delta_weight.shape[-1]
-    wanted = {
-        "delta": (delta, (batch, 2, rank, length) if order is not None else (batch, channels, length)),
-        "delta_weight": (delta_weight, (total, rank)),
-        "A": (A, (total, A.shape[-1])),
-        "B": (B, (batch, 2 if order is not None else groups, A.shape[-1], length)),
-        "C": (C, (batch, 2 if order is not None else groups, A.shape[-1], length)),
-        "D": (D, (total,)),
-        "delta_bias": (bias, (total,)),
-        "order": (order, (batch, length)),
-    }
-    for name, (value, shape) in wanted.items():
-        if value is not None and tuple(value.shape) != shape:
-            raise InputError(f"selective scan: {name} has shape {tuple(value.shape)}, but {shape} is needed")
-    if groups < 1 or total % groups:
-        raise InputError(f"selective scan: {groups} groups of B do not divide {total} channels")

@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from dereflect.nn.selective_scan.inputs import ScanInputs
 from dereflect.nn.selective_scan.reference import scan_both_ways
 
 WANTED = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "delta_softplus")
@@ -35,24 +36,11 @@ def fault_of_mamba() -> str | None:
     return None
 
 
-def selective_scan_mamba(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    delta_bias: Tensor | None = None,
-    delta_softplus: bool = True,
-    order: Tensor | None = None,
-) -> Tensor:
-    """Scan by `mamba_ssm`; see `dereflect.nn.selective_scan.selective_scan`. Orders cost permuted copies
-    here.
-    """
-    if order is not None:
-        return scan_both_ways(selective_scan_mamba, u, delta, A, B, C, D, delta_bias, delta_softplus, order)
+def selective_scan_mamba(inputs: ScanInputs) -> Tensor:
+    """Scan by `mamba_ssm`; see `dereflect.nn.selective_scan.selective_scan`. Orders cost permuted copies."""
+    if inputs.order is not None:
+        return scan_both_ways(selective_scan_mamba, inputs, inputs.order)
     module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
+    u, delta, A, B, C, D, bias, softplus, *_ = inputs
     arguments = (x.contiguous() for x in (u, delta, A, B, C))
-    return module.selective_scan_fn(
-        *arguments, D, z=None, delta_bias=delta_bias, delta_softplus=delta_softplus
-    )
+    return module.selective_scan_fn(*arguments, D, z=None, delta_bias=bias, delta_softplus=softplus)

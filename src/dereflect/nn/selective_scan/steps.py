@@ -1,7 +1,7 @@
 """The inner step of the CPU scan for sixteen channels at once, forward and backward, as Numba intrinsics.
 
-Arrays are one-dimensional and contiguous; offsets count elements. Importing this module imports Numba (the
-extra ``fast``).
+Arrays are one-dimensional and contiguous, or pointers; offsets count elements. Importing this module imports
+Numba (the extra ``fast``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ _INT, _WORD = ir.IntType(32), ir.IntType(64)
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
-    """Arrays to data pointers and integers to machine words; an array followed by an integer is moved by
-    it.
-    """
+    """Arrays to pointers to their data; what is a pointer or a number already stays."""
     result: list[Any] = []
     for kind, value in zip(signature.args, arguments, strict=True):
         if isinstance(kind, types.Array):
@@ -49,19 +47,6 @@ def prefetch(typing: Any, array: Any, offset: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def exp_lanes(typing: Any, source: Any, target: Any, offset: Any) -> Any:
-    """target[offset : offset + 16] = exp(source[...]); for testing the exponential by itself."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, target, place = _pointers(context, builder, signature, arguments)
-        lanes = Lanes(builder)
-        lanes.store(lanes.exp(lanes.load(_at(builder, source, place))), _at(builder, target, place))
-        return context.get_dummy_value()
-
-    return types.void(source, target, types.intp), generate
 
 
 def _step_size(builder: Any, lanes: Lanes, x: Any, softplus: Any) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dereflect.nn.selective_scan.chunked import selective_scan_chunked
+from dereflect.nn.selective_scan.inputs import ScanInputs
 
 if importlib.util.find_spec("triton") is not None:
     import triton
@@ -104,23 +105,14 @@ class _Scan(torch.autograd.Function):
         order = saved[7] if len(saved) > 7 else None
         inputs = [x.requires_grad_() for x in saved[:7]]
         with torch.enable_grad():
-            u, delta, A, B, C, D, bias = inputs
-            y = selective_scan_chunked(u, delta, A, B, C, D, bias, context.softplus, order)
+            y = selective_scan_chunked(
+                ScanInputs(*inputs)._replace(delta_softplus=context.softplus, order=order)
+            )
             return (None, None, *torch.autograd.grad(y, inputs, grad_y))
 
 
-def selective_scan_triton(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    delta_bias: Tensor | None = None,
-    delta_softplus: bool = True,
-    order: Tensor | None = None,
-) -> Tensor:
+def selective_scan_triton(inputs: ScanInputs) -> Tensor:
     """Scan by the Triton kernel; see `dereflect.nn.selective_scan.selective_scan`."""
-    skip = A.new_zeros(A.shape[0]) if D is None else D
-    bias = A.new_zeros(A.shape[0]) if delta_bias is None else delta_bias
-    return _Scan.apply(delta_softplus, order, u, delta, A, B, C, skip, bias)  # type: ignore[no-untyped-call]
+    u, delta, A, B, C, D, bias, softplus, order, _ = inputs
+    skip, shift = (A.new_zeros(A.shape[0]) if x is None else x for x in (D, bias))
+    return _Scan.apply(softplus, order, u, delta, A, B, C, skip, shift)  # type: ignore[no-untyped-call]

@@ -233,12 +233,11 @@ def words_at(typing: Any, address: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def next_task(typing: Any, counter: Any) -> Any:
-    """What the counter at an address holds, which is then raised by one; safe between threads."""
+def next_task(typing: Any, record: Any) -> Any:
+    """What the counter that a record begins with holds, which is then raised by one; safe between threads."""
 
-    def generate(lanes: Lanes, builder: Any, counter: Any) -> Any:
-        return builder.atomic_rmw(
-            "add", _pointer(builder, counter, _WORD), ir.Constant(_WORD, 1), "monotonic"
-        )
+    def generate(lanes: Lanes, builder: Any, record: Any) -> Any:
+        counter = builder.bitcast(record, _WORD.as_pointer())
+        return builder.atomic_rmw("add", counter, ir.Constant(_WORD, 1), "monotonic")
 
-    return _operation(types.int64, (types.int64,), generate)
+    return _operation(types.int64, (record,), generate)

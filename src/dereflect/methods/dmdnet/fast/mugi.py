@@ -1,4 +1,4 @@
-"""The MuGI block as it is executed here: band by band, with what both passes share kept and nothing else."""
+"""Fast form of the MuGI block: band by band, with what both passes share kept and nothing else."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.nn import fused
-from dereflect.nn.bands import Border, Into, depthwise, in_bands
+from dereflect.nn.bands import Border, Out, depthwise, in_bands
 from dereflect.nn.mugi import ChannelNorm, CrossedGate, MuGIBlock
 
 gate = CrossedGate()
 
 
-class Layers(NamedTuple):
+class MuGILayers(NamedTuple):
     """The layers of a block by what they do; in the published weights they have numbers only."""
 
-    norm: nn.Module
+    norm: ChannelNorm
     widen: nn.Conv2d
     mix: nn.Conv2d
     attention: nn.Conv2d
@@ -30,7 +30,7 @@ class Layers(NamedTuple):
     """of the second stage's residuals"""
 
     @classmethod
-    def of(cls, block: MuGIBlock) -> Layers:
+    def of(cls, block: MuGIBlock) -> MuGILayers:
         """Take a block apart."""
         stages: Any = block
         first, second = stages.block1, stages.block2
@@ -48,9 +48,14 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     The first pass stops before the channel attention, which needs the means of the whole picture; all that
     follows it acts on single pixels, so the second pass does the rest of both stages.
     """
-    if fused.usable(x, y):
-        return _interact_fused(block, x, y)
-    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = Layers.of(block)
+    return _interact_fused(block, x, y) if fused.usable(x, y) else _interact_banded(block, x, y)
+
+
+def _interact_banded(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """By single PyTorch calls, on any device."""
+    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = MuGILayers.of(
+        block
+    )
     channels = x.shape[1]
 
     def before_attention(x: Tensor, y: Tensor, border: Border) -> tuple[Tensor, Tensor]:
@@ -71,18 +76,21 @@ def interact(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The same, with everything between two products in one pass."""
-    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = Layers.of(block)
+    norm, widen, mix, attention, project, norm_again, widen_again, project_again, scales = MuGILayers.of(
+        block
+    )
     channels, pixels = x.shape[1], x.shape[2] * x.shape[3]
-    table, again = fused.taps(mix), (norm_again.weight, norm_again.bias, norm_again.eps)
+    taps = fused.Taps.of(mix)
     sums = []
 
-    def before_attention(x: Tensor, y: Tensor, border: Border, into: Into) -> tuple[Tensor, Tensor]:
-        u, v, rows = fused.crossed_gate(widen(norm(x)), widen(norm(y)), table, border, into)
+    def before_attention(x: Tensor, y: Tensor, border: Border, out: Out) -> tuple[Tensor, Tensor]:
+        x, y = widen(fused.norm(x, norm)), widen(fused.norm(y, norm))
+        u, v, rows = fused.crossed_gate(x, y, taps, border, out)
         sums.append(rows.sum(1))
         return u, v
 
-    rooms = [(channels, x.dtype)] * 2
-    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1, rooms=rooms)
+    specs = [(channels, x.dtype)] * 2
+    u, v = in_bands(before_attention, (x, y), 10 * channels, halo=1, out_specs=specs)
     means = torch.stack(sums).sum(0)[..., None, None] / pixels
     scale_u, scale_v = (attention(mean) for mean in means.chunk(2, dim=1))
     one = len(x) == 1  # the channels' scales then go into the weights
@@ -91,13 +99,13 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     def projected(x: Tensor, scale: Tensor) -> Tensor:
         return F.conv2d(x, scale, project.bias) if one else cast(Tensor, project(x * scale))
 
-    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor, into: Into) -> tuple[Tensor, Tensor]:
-        x, x_normed = fused.add_norm(x, block.a_l, projected(u, for_u), again)
-        y, y_normed = fused.add_norm(y, block.a_r, projected(v, for_v), again)
+    def after_attention(x: Tensor, y: Tensor, u: Tensor, v: Tensor, out: Out) -> tuple[Tensor, Tensor]:
+        x, x_normed = fused.add_norm(x, block.a_l, projected(u, for_u), norm_again)
+        y, y_normed = fused.add_norm(y, block.a_r, projected(v, for_v), norm_again)
         u, v, _ = fused.crossed_gate(widen_again(x_normed), widen_again(y_normed))
-        x, _ = fused.add_norm(x, scales[0], project_again(u), into=into[0])
-        y, _ = fused.add_norm(y, scales[1], project_again(v), into=into[1])
+        x, _ = fused.add_norm(x, scales[0], project_again(u), out=out[0])
+        y, _ = fused.add_norm(y, scales[1], project_again(v), out=out[1])
         return x, y
 
-    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels, rooms=rooms)
+    x, y = in_bands(after_attention, (x, y, u, v), 14 * channels, out_specs=specs)
     return x, y
