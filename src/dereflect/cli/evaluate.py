@@ -43,7 +43,7 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="plain, ytmt, dmdnet, diffrs or dsrnet: how to resize, round and measure.",
+            help="How to resize, round and measure: plain, or as a paper did, by its method's name.",
             rich_help_panel=_MEASURE,
         ),
     ] = "plain",

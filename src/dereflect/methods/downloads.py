@@ -7,15 +7,17 @@ first is kept beside it and holds from then on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dereflect.downloads import Report, fetch
 from dereflect.errors import InputError, ModelError
 from dereflect.files import writing
 from dereflect.methods.card import ModelCard, RemoteFile
-from dereflect.methods.family import Say
 from dereflect.weights import cache_folder
+
+Say = Callable[[str], None]
+"""Told in words what happens."""
 
 
 def notice(card: ModelCard) -> str:

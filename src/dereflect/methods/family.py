@@ -8,7 +8,7 @@ imported when it is first used.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,11 +19,9 @@ from dereflect.methods.card import ModelCard
 if TYPE_CHECKING:
     from dereflect.downloads import Report
     from dereflect.methods.contract import Method
+    from dereflect.methods.downloads import Say
     from dereflect.methods.objective import Objective
     from dereflect.methods.options import MethodOptions
-
-Say = Callable[[str], None]
-"""Told in words what happens."""
 
 
 class Loader(Protocol):

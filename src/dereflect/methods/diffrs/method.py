@@ -18,7 +18,7 @@ from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.diffrs.official import part_of
 from dereflect.methods.diffrs.pictures import working_size
 from dereflect.methods.diffrs.settings import DiffRSOptions, DiffRSSettings
-from dereflect.methods.family import Say
+from dereflect.methods.downloads import Say
 
 LONG = 60.0
 """Seconds from which a run on a CPU is announced with an estimate of its time."""
