@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from dereflect.methods.dmdnet.fast.mixing import PIXELS_A_TASK, MixedMatrices, MixedSlots
+from dereflect.methods.dmdnet.fast.tables import PIXELS_A_TASK, MixedMatrices, MixedSlots
 from dereflect.nn.simd.kernel import kernel
 from dereflect.nn.simd.vectors import (
     add,
