@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from dereflect.errors import InputError
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -135,16 +139,44 @@ def _free_memory() -> int:
 
 
 def _container_memory() -> int:
-    """Bytes left under the control group's limit; a very large number where there is none."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    """Bytes left under the limits of this process's control groups; a very large number without limit.
+
+    A group counts the contents of files that it has read as used; those that the kernel drops first are not.
+    """
+    left = [sys.maxsize]
+    for folder, limit, used, cache in _memory_groups():
+        with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
+            most, now = (int((folder / name).read_text()) for name in (limit, used))
+            left.append(max(0, most - now + _statistic(folder / "memory.stat", cache)))
+    return min(left)
+
+
+def _memory_groups() -> Iterator[tuple[Path, str, str, str]]:
+    """Folders of this process's memory groups and of those around them, with the names of what they tell."""
+    try:
+        lines = [line.split(":", 2) for line in OWN_GROUPS.read_text().splitlines()]
+    except OSError:
+        lines = []
+    paths = {kind: line[2] for line in lines if len(line) == 3 for kind in line[1].split(",")}
+    for root, kind, names in (
+        (CONTROL_GROUPS, "", ("memory.max", "memory.current", "inactive_file")),
+        (
+            CONTROL_GROUPS / "memory",
+            "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
     ):
-        try:
-            return max(0, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return sys.maxsize
+        # In a container the own group is mounted at the root, whatever its path outside is.
+        own = PurePosixPath(paths.get(kind, "/").lstrip("/"))
+        for group in (own, *own.parents):
+            yield root / group, *names
+
+
+def _statistic(file: Path, name: str) -> int:
+    for line in file.read_text().splitlines():
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    return 0
 
 
 def bound_kernel_cache() -> None:
