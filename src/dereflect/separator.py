@@ -12,10 +12,11 @@ from dereflect._version import __version__
 from dereflect.catalog import load_method
 from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, release_memory
 from dereflect.errors import InputError
-from dereflect.images import DEFAULT_MAX_PIXELS, read_any
-from dereflect.inference.finish import Removal, as_tensor, finish
-from dereflect.inference.plan import Quality, check_settings, make_plan, memory_budget
-from dereflect.inference.prepare import Prepared, name_of, prepare, read_mask
+from dereflect.images import DEFAULT_MAX_PIXELS
+from dereflect.inference.finish import as_tensor, finish
+from dereflect.inference.plan import Quality, Settings, check_settings, memory_budget
+from dereflect.inference.prepare import Prepared, prepare
+from dereflect.inference.removal import Removal, make_removal
 from dereflect.inference.run import Network, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.methods.contract import Method, Progress
@@ -59,7 +60,7 @@ class Separator:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         memory: int | None = None,
     ) -> None:
-        check_settings(method.traits, tile=tile, max_size=max_size, quality=quality)
+        check_settings(Settings(tile, max_size, quality), method.traits)
         bound_kernel_cache()
         self.device, self.remark = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
@@ -117,7 +118,7 @@ class Separator:
             call = {"strength": strength, "mask": mask, "quality": quality, "seed": seed}
             return cast(Any, self.tensors(image, progress=progress, **call))
         prepared = self._prepare(image, quality, seed)
-        removal = self._removal(prepared, strength, mask)
+        removal = make_removal(strength, mask, prepared.picture, self.max_pixels)
         return self._separation(run(self._network, [prepared], progress)[0], removal, progress)
 
     def tensors(
@@ -142,7 +143,7 @@ class Separator:
             InputError: as for a call.
         """
         prepared = self._prepare(image, quality, seed)
-        removal = self._removal(prepared, strength, mask)
+        removal = make_removal(strength, mask, prepared.picture, self.max_pixels)
         prepared = run(self._network, [prepared], progress)[0]
         layers = stripes(self._network, prepared, progress)
         finished = finish(prepared, layers, removal, as_floats=True)
@@ -180,7 +181,8 @@ class Separator:
         Raises:
             InputError: as for a call.
         """
-        return self._separation(analysis, self._removal(analysis, strength, mask), progress)
+        removal = make_removal(strength, mask, analysis.picture, self.max_pixels)
+        return self._separation(analysis, removal, progress)
 
     def stream(
         self,
@@ -209,21 +211,21 @@ class Separator:
         traits = self.method.traits
         size = batch_size if traits.batchable and not traits.random else 1
         for batch in batches((self._prepare(image, quality, seed) for image in inputs), size):
-            removals = [self._removal(prepared, strength, mask) for prepared in batch]
+            removals = [make_removal(strength, mask, each.picture, self.max_pixels) for each in batch]
             for prepared, removal in zip(run(self._network, batch), removals, strict=True):
                 yield self._separation(prepared, removal)
 
     def _prepare(self, image: Any, quality: Quality | None, seed: int | None) -> Prepared:
-        traits, quality = self.method.traits, quality or self.quality
-        check_settings(traits, quality=quality)
-        picture = read_any(image, self.max_pixels)
+        settings = Settings(
+            self.tile,
+            self.max_size,
+            quality or self.quality,
+            self.seed if seed is None else seed,
+            self.max_pixels,
+        )
+        traits = self.method.traits
         budget = memory_budget(self.memory, self.device, self.dtype)
-        plan = make_plan(picture.height, picture.width, traits, budget, self.tile, self.max_size)
-        return prepare(picture, plan, name_of(image), quality, self.seed if seed is None else seed)
-
-    def _removal(self, prepared: Prepared, strength: float, mask: Any) -> Removal:
-        check_settings(self.method.traits, strength=strength)
-        return Removal(strength, read_mask(mask, prepared.picture, self.max_pixels))
+        return prepare(image, check_settings(settings, traits), traits, budget)
 
     def _separation(
         self, prepared: Prepared, removal: Removal, progress: Progress | None = None

@@ -1,1 +1,1 @@
-"""The walk of one picture: plan, prepare, run, stripes, finish, in this order and never back."""
+"""The walk of one picture: prepare (with its plan), run, stripes, finish, in this order."""

@@ -11,30 +11,11 @@ from torch import Tensor
 
 from dereflect.images.picture import Array, convert_depth
 from dereflect.inference.prepare import Prepared
+from dereflect.inference.removal import Removal
 from dereflect.inference.stripes import Stripe
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue in grey (Rec. 709)."""
-
-
-class Removal(NamedTuple):
-    """How much of the reflection to take away, and where.
-
-    Attributes:
-        strength: 0 to 1, share of the reflection that is taken away; below 0 down to -1, share of everything
-            but the reflection that is taken away.
-        mask: (H, W) float32 in [0, 1], where it is taken away; None for everywhere.
-    """
-
-    strength: float = 1.0
-    mask: Array | None = None
-
-    def share(self, start: int, stop: int) -> Tensor | None:
-        """What share of the change to make in some rows: one number, or (rows, W); None for all of it."""
-        if self.strength == 1.0 and self.mask is None:
-            return None
-        share = torch.tensor(abs(self.strength))
-        return share if self.mask is None else share * torch.from_numpy(self.mask[start:stop])
 
 
 class Finished(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 
 from dereflect.devices import available_memory
 from dereflect.errors import InputError
+from dereflect.images import DEFAULT_MAX_PIXELS
 from dereflect.methods.contract import Traits
 
 HALF_PRECISION_MEMORY = 0.6
@@ -17,6 +18,17 @@ HALF_PRECISION_MEMORY = 0.6
 SMALLEST_TILE = 32
 
 Quality = Literal["fast", "best"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are read, planned and run; see `dereflect.separator.Separator` for each."""
+
+    tile: str | int = "auto"
+    max_size: int | None = None
+    quality: Quality = "fast"
+    seed: int = 0
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -39,32 +51,23 @@ class Plan:
         return {"whole": "whole", "fitted": f"fitted at {at}", "tiled": f"tiles of {at}"}[self.kind]
 
 
-def check_settings(
-    traits: Traits,
-    tile: str | int = "auto",
-    max_size: int | None = None,
-    quality: str = "fast",
-    strength: float = 1.0,
-) -> None:
-    """Refuse settings of a `Separator` or of its calls that cannot be followed.
+def check_settings(settings: Settings, traits: Traits) -> Settings:
+    """Refuse settings that cannot be followed, and give the others back.
 
     Args:
+        settings: ``tile`` must be ``auto``, ``off``, or a number of at least 32 pixels for a method that can
+            be tiled; ``max_size`` at least 1 pixel or None; ``quality`` ``fast`` or ``best``.
         traits: of the method.
-        tile: ``auto``, ``off``, or a number of at least 32 pixels, for a method that can be tiled.
-        max_size: at least 1 pixel; None for no bound.
-        quality: ``fast`` or ``best``.
-        strength: -1 to 1.
 
     Raises:
         InputError: one of them is none of these.
     """
-    _tile_size(tile, traits)
-    if max_size is not None and max_size < 1:
-        raise InputError(max_size, "give a number of pixels", option="max_size")
-    if quality not in ("fast", "best"):
-        raise InputError(quality, "unknown; fast or best", option="quality")
-    if not -1.0 <= strength <= 1.0:
-        raise InputError(strength, "give a number from -1 to 1", option="strength")
+    _tile_size(settings.tile, traits)
+    if settings.max_size is not None and settings.max_size < 1:
+        raise InputError(settings.max_size, "give a number of pixels", option="max_size")
+    if settings.quality not in ("fast", "best"):
+        raise InputError(settings.quality, "unknown; fast or best", option="quality")
+    return settings
 
 
 def memory_budget(memory: int | None, device: torch.device, dtype: torch.dtype) -> int:

@@ -1,4 +1,4 @@
-"""From a picture in any form to what the network sees of it; and the mask that goes with it."""
+"""From a picture in any form to what the network sees of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from dereflect.errors import InputError
 from dereflect.images import Picture, read_any
 from dereflect.images.colour import ColourSpace, colour_space
-from dereflect.images.picture import UNNAMED, Array, convert_depth
+from dereflect.images.picture import Array
 from dereflect.images.tensors import to_tensor
-from dereflect.inference.plan import Plan, Quality
-
-SAME_SHAPE = 0.01
-"""How far the proportions of a mask may differ from the picture's (reduced copies are rounded to pixels)."""
+from dereflect.inference.plan import Plan, Quality, Settings, make_plan
+from dereflect.methods.contract import Traits
 
 
 class Layers(NamedTuple):
@@ -67,68 +64,37 @@ class Prepared:
         return _as_seen(self.picture.pixels[start:stop], self.space)
 
 
-def prepare(
-    picture: Picture, plan: Plan, name: str = "picture", quality: Quality = "fast", seed: int = 0
-) -> Prepared:
-    """Bring a picture to what the network sees of it.
+def prepare(image: Any, settings: Settings, traits: Traits, budget: int) -> Prepared:
+    """Read a picture, decide how it will be run, and bring it to what the network sees of it.
 
     Args:
-        picture: the input.
-        plan: how it will be run.
-        name: to call outputs by.
-        quality, seed: how the network is to run.
+        image: in any form that `dereflect.images.read_any` takes.
+        settings: how to run it, checked.
+        traits: of the method.
+        budget: bytes that the network may take at work, see `plan.memory_budget`.
+
+    Raises:
+        InputError: the picture cannot be read, or is larger than ``settings.max_pixels``.
     """
+    picture = read_any(image, settings.max_pixels)
     started = time.perf_counter()
+    plan = make_plan(picture.height, picture.width, traits, budget, settings.tile, settings.max_size)
     space = None if picture.grey else colour_space(picture.metadata.icc)
     seen = None
     if plan.kind == "whole":
         seen = _as_seen(picture.pixels, space)
     elif plan.kind == "fitted":
         seen = _as_seen(_reduced(picture, plan.height, plan.width), space)
-    seconds = time.perf_counter() - started
-    return Prepared(picture, plan, space, seen, name, quality, seed, seconds=seconds)
-
-
-def name_of(image: Any) -> str:
-    """What to call the outputs of a picture by: a file's name without extension, else ``picture``."""
-    return Path(os.fspath(image)).stem if isinstance(image, (str, os.PathLike)) else "picture"
-
-
-def read_mask(mask: Any, picture: Picture, max_pixels: int) -> Array | None:
-    """A mask in any form as (H, W) float32 in [0, 1]; None stays None.
-
-    Args:
-        mask: in any form that `dereflect.images.read_any` takes. One of the picture's proportions in another
-            size is brought to its size.
-        picture: what it belongs to.
-        max_pixels: larger masks are refused.
-
-    Raises:
-        InputError: it cannot be read, or is of other proportions.
-    """
-    if mask is None:
-        return None
-    try:
-        drawn = read_any(mask, max_pixels)
-    except InputError as error:
-        if error.subject != UNNAMED:
-            raise
-        raise error.about("mask") from error
-    values = convert_depth(drawn.pixels, np.dtype(np.float32))
-    values = values if drawn.grey else values.mean(axis=2)
-    if (drawn.width, drawn.height) == (picture.width, picture.height):
-        return values
-    stretch = (drawn.width / picture.width) / (drawn.height / picture.height)
-    # The shorter side of a small mask is a rounded number of pixels: allow it that pixel, too.
-    if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(drawn.width, drawn.height)):
-        raise InputError(
-            None,
-            f"is {drawn.width} x {drawn.height} and the picture {picture.width} x {picture.height}; "
-            "their proportions must be the same",
-            option="mask",
-        )
-    image = Image.fromarray(values).resize((picture.width, picture.height), Image.Resampling.BILINEAR)
-    return np.asarray(image).clip(0.0, 1.0)
+    return Prepared(
+        picture,
+        plan,
+        space,
+        seen,
+        Path(os.fspath(image)).stem if isinstance(image, (str, os.PathLike)) else "picture",
+        settings.quality,
+        settings.seed,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _reduced(picture: Picture, height: int, width: int) -> Array:
