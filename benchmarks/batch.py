@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from measured import add_option, record
 from PIL import Image
 
 from dereflect.batch import BatchJob
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=24)
     parser.add_argument("--model", default="default")
     parser.add_argument("--cores", type=int, default=1)
+    add_option(parser, "batch.throughput")
     wish = parser.parse_args()
+    table = []
     if hasattr(os, "sched_setaffinity"):  # reading and writing threads share the worker's core
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: wish.cores])
     torch.set_num_threads(wish.cores)
@@ -50,7 +53,16 @@ def main() -> None:
             wall, spent = time.perf_counter() - wall, time.process_time() - spent
         assert [row["state"] for row in rows] == ["done"] * wish.photos
         each = wall / wish.photos
+        table.append(
+            {
+                "photo": f"{width} x {height}",
+                "seconds": round(each, 3),
+                "core_seconds": round(spent / wish.photos, 3),
+                "photos_an_hour": round(3600 / each),
+            }
+        )
         print(f"{size:>12}{each:9.3f}{spent / wish.photos:9.3f}{3600 / each:16,.0f}", flush=True)
+    record(wish, {"rows": table}, f"{wish.cores} core(s), {worker.separator.running}")
     print(f"{worker.separator.running}; load average {os.getloadavg()[0]:.1f}")
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from measured import add_option, record
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], action="append")
     parser.add_argument("--repeats", type=int, default=5)
+    add_option(parser, "default.network")
     arguments = parser.parse_args()
+    table = []
     side = round((arguments.megapixels * 1e6) ** 0.5 / 32) * 32
     photo = torch.rand(1, 3, side, side)
     for name in arguments.dtype or ["bfloat16", "float32"]:
@@ -55,11 +58,13 @@ def main() -> None:
         method(photo)
         seconds = best_of(arguments.repeats, lambda: method(photo))  # noqa: B023
         rate, top = operations / seconds, ceiling(dtype)
+        table.append({"dtype": name, "seconds": round(seconds, 3), "share": round(rate / top, 2)})
         print(
             f"{name:8}  {side}x{side}, {torch.get_num_threads()} threads: {seconds:.3f} s, "
             f"{operations / 1e9:.0f} GFLOP, {rate / 1e9:.0f} GFLOP/s = {rate / top:.0%} of this machine's "
             f"convolution rate ({top / 1e9:.0f} GFLOP/s)"
         )
+    record(arguments, {"side": side, "rows": table})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from measured import add_option, record
 from torch import Tensor
 
 from dereflect.methods.diffrs.attention import joint_attention
@@ -233,7 +234,7 @@ def one_path(case: str, path: str, steps: int, save: str) -> None:
     )
 
 
-def compare(case: str, steps: int, folder: Path) -> None:
+def compare(case: str, steps: int, folder: Path) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for path in LOOPS:
@@ -260,6 +261,11 @@ def compare(case: str, steps: int, folder: Path) -> None:
         f"{saved['whole_mb']:.0%} of the whole process; "
         f"largest difference {(a - b).abs().max():.1e} of {a.abs().max():.1f}"
     )
+    kept = ("forwards", "backwards", "seconds", "cpu_seconds", "peak_mb", "tensors_mb", "whole_mb")
+    values = {path: {key: round(one[key], 1) for key in kept} for path, one in found.items()}
+    values |= {"steps": steps, "faster": round(old["seconds"] / new["seconds"], 2)}
+    values["largest_difference"] = float(f"{(a - b).abs().max():.1e}")
+    return values | {"largest_value": round(float(a.abs().max()), 1)}
 
 
 def best_of(function, times: int = 3) -> float:
@@ -272,7 +278,7 @@ def best_of(function, times: int = 3) -> float:
 
 
 @torch.no_grad()
-def further() -> None:
+def further() -> dict:
     """Savings beyond the loop, each against the way without it, on the mid-size network (autoencoder:
     SD's).
     """
@@ -293,6 +299,7 @@ def further() -> None:
         print(f"one joined attention call: {plain / joined:.2f}x (difference {difference:.0e})", flush=True)
         unet.to(memory_format=torch.channels_last)
         last, difference = best_of(evaluate), (evaluate() - reference).abs().max()
+        values = {"joined_attention": plain / joined, "channels_last_unet": joined / last}
         print(f"channels-last UNet:        {joined / last:.2f}x (difference {difference:.0e})", flush=True)
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -312,10 +319,14 @@ def further() -> None:
         f"({(fused + 3 * apart) / (fused + apart):.2f}x)",
         flush=True,
     )
+    values |= {"encoder_once": once, "encoder_twice": 2 * once}
+    values |= {"decode_two": fused + apart, "decode_four": fused + 3 * apart}
     vae.to(memory_format=torch.channels_last)
     last = best_of(lambda: decode(vae, latent), 1)
     print(f"channels-last decoder:     {apart / last:.2f}x", flush=True)
     print("text encoder: 340.4 M parameters (1.36 GB in float32) that are neither loaded nor run")
+    values["channels_last_decoder"] = apart / last
+    return {key: round(value, 2) for key, value in values.items()}
 
 
 def main() -> None:
@@ -328,13 +339,15 @@ def main() -> None:
     parser.add_argument("--case", choices=list(STEPS), help=argparse.SUPPRESS)
     parser.add_argument("--which", choices=list(LOOPS), help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
+    add_option(parser, "diffrs")
     options = parser.parse_args()
     if options.what == "path":
         one_path(options.case, options.which, options.steps, options.save)
     elif options.what == "further":
-        further()
+        record(options, further(), "float32", part=".further")
     else:
-        compare(options.what, options.steps or STEPS[options.what], options.folder)
+        values = compare(options.what, options.steps or STEPS[options.what], options.folder)
+        record(options, values, "float32", part=f".{options.what}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from measured import add_option, record
 from PIL import Image, ImageDraw, ImageFilter
 
 from dereflect.images.fidelity import unit_psnr as psnr
@@ -290,6 +291,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("miniature"))
     parser.add_argument("--autoencoder-steps", type=int, default=600)
     parser.add_argument("--unet-steps", type=int, default=800)
+    add_option(parser, "diffrs.miniature")
     options = parser.parse_args()
     results = run(
         options.output,
@@ -298,6 +300,16 @@ def main() -> None:
         unet_steps=options.unet_steps,
     )
     print(table(results))
+    record(options, {"rows": [row(name, pairs) for name, pairs in results.items()]})
+
+
+def row(name: str, pairs: list[tuple[float, float]]) -> dict:
+    """What `--record` keeps of one row: the mean of each layer, and each seed's value."""
+    kept = {"row": name}
+    for layer, values in zip("tr", zip(*pairs, strict=True), strict=True):
+        kept[layer] = round(float(np.mean(values)), 2)
+        kept |= {f"{layer}{index}": round(float(value), 2) for index, value in enumerate(values)}
+    return kept
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from measured import add_option, record
+
 LABELS = {"plain": "plain, float32:", "fast": "fast, float32:", "bfloat16": "fast, bfloat16:"}
 PARTS = ("depth", "orders", "scans", "memory", "rest")
 
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=["plain", "fast"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--bfloat16", action="store_true", help="measure half precision, too")
+    add_option(parser, "dmdnet.cost")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -166,6 +169,22 @@ def main() -> None:
                 done = subprocess.run([*command, str(size), folder], stdout=subprocess.PIPE, check=True)
                 found[variant] = json.loads(done.stdout.splitlines()[-1])
                 report(variant, size, found)
+            rows = [row(variant, one) for variant, one in found.items()]
+            part = "" if size == options.sizes[0] else f".{size}"
+            record(options, {"size": size, "rows": rows}, part=part)
+
+
+def row(variant: str, one: dict) -> dict:
+    """What `--record` keeps of one measurement."""
+    numbers = {"seconds": one["wall"], "processor": one["processor"]} | one["parts"]
+    numbers["gigabytes"] = one["peak_gigabytes"]
+    mean = one.get("mean_difference")
+    rounded = {key: round(value, 2) for key, value in numbers.items()}
+    return (
+        {"form": LABELS[variant].removesuffix(":")}
+        | rounded
+        | {"mean_difference": None if mean is None else float(f"{mean:.1e}")}
+    )
 
 
 def report(variant: str, size: int, found: dict) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "methods" / "dmdnet"))
 
 import tiny_training as tiny
+from measured import add_option, record
 
 from dereflect.methods.dmdnet import objective
 from dereflect.training.trainer import prepare
@@ -37,6 +38,7 @@ def main():
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    add_option(parser, "dmdnet.scans")
     options = parser.parse_args()
     objective.load_depth_network = lambda path: tiny.StandInDepth()
     objective.DMDNetObjective.export = lambda self, folder: None
@@ -52,6 +54,8 @@ def main():
                     kept.append(value)
         for variant, layers in found.items():
             print(f"{variant}: T {summary(layers[0])}, R {summary(layers[1])} after {options.steps} steps")
+        rows = [row(variant, *layers) for variant, layers in found.items()]
+    record(options, {"steps": options.steps, "rows": rows})
 
 
 def train_and_test(folder, variant, seed, steps):
@@ -69,6 +73,16 @@ def train_and_test(folder, variant, seed, steps):
         flush=True,
     )
     return after
+
+
+def row(variant, transmissions, reflections):
+    """What `--record` keeps of one variant."""
+    kept = {"variant": variant}
+    for name, values in (("t", transmissions), ("r", reflections)):
+        kept |= {f"{name}{index}": round(value, 2) for index, value in enumerate(values)}
+        kept[name] = round(statistics.mean(values), 2)
+        kept[f"{name}_spread"] = round(statistics.stdev(values), 2) if len(values) > 1 else 0.0
+    return kept
 
 
 def summary(values):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from measured import add_option, record
 from torch import Tensor
 
 import dereflect
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=120)
     parser.add_argument("--side", type=int, default=352)
     parser.add_argument("--seed", type=int, default=0)
+    add_option(parser, "default.held_out_synthesis")
     options = parser.parse_args()
+    table = []
     separator = dereflect.load(options.model)
     photos = [decode(path, 480) for path in list_pictures(options.photos) if held_out(path, 20)]
     print(
@@ -63,10 +66,12 @@ def main() -> None:
             before, after = psnr(glass.blended, glass.transmission), psnr(found_t, glass.transmission)
             scores.append((before, after, float(after > before), psnr(found_r, glass.reflection)))
         before, after, better, reflection = np.mean(scores, axis=0)
+        table.append({"effect": name, "gain": round(float(after - before), 2)})
         print(
             f"{name:22s} {before:8.2f} {after:7.2f} {after - before:+7.2f} {better:7.0%} {reflection:7.2f}",
             flush=True,
         )
+    record(options, {"pictures": options.pictures, "side": options.side, "rows": table}, separator.running)
 
 
 if __name__ == "__main__":

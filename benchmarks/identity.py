@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from measured import add_option, record
 
 import dereflect
 from dereflect.data.crops import held_out, list_pictures
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--held-out-every", type=int, default=0)
     parser.add_argument("--at-most", type=int, default=100)
+    add_option(parser, "default.identity")
     arguments = parser.parse_args()
     every = arguments.held_out_every
     paths = [path for path in list_pictures(arguments.folder) if not every or held_out(path, every)]
@@ -41,6 +43,9 @@ def main() -> None:
         f"{len(paths)} photos: mean change {np.mean(changes):.2f}/255, median {np.median(changes):.2f}, "
         f"worst {changes[worst]:.2f} ({paths[worst].name})"
     )
+    found = {"mean": np.mean(changes), "median": np.median(changes), "worst": changes[worst]}
+    values = {key: round(float(value), 2) for key, value in found.items()}
+    record(arguments, {"photos": len(paths)} | values, separator.running)
 
 
 if __name__ == "__main__":

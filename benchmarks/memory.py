@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measured import add_option, record
 from PIL import Image
 
 PEAK_LIMIT, GROWTH_LIMIT = 2500.0, 100.0
@@ -98,7 +99,9 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=24.0)
     parser.add_argument("--photos", type=int, default=300)
     parser.add_argument("--format", default="jpg", choices=["jpg", "png"])
+    add_option(parser, "default.memory")
     options = parser.parse_args()
+    values: dict[str, float] = {}
     if sys.platform != "linux":
         raise SystemExit("needs Linux")
     with tempfile.TemporaryDirectory() as name:
@@ -110,6 +113,8 @@ def main() -> None:
                 large, options.model, folder / f"large.{options.format}", folder / "out"
             )
             print(f"{options.megapixels:g} megapixels, {options.format}, {how}, {device}, {threads} threads")
+            values |= {"megapixels": options.megapixels, "megabytes": round(top)}
+            values |= {"seconds": round(separated, 1), "with_writing": round(seconds, 1)}
             print(f"  torch alone {bare:.0f} MB, peak {top:.0f} MB = {top / PEAK_LIMIT:.2f} of the limit")
             print(f"  {separated:.1f} s to read and separate, {seconds:.1f} s with writing")
         if options.photos:
@@ -121,9 +126,11 @@ def main() -> None:
             at = measured(many, options.model, folder / "many", folder / "out")
             first, last = min(at), max(at)
             growth = at[last] - at[first]
+            values |= {"photos": options.photos, "growth": round(growth)}
             course = ", ".join(f"{number}: {size:.0f}" for number, size in at.items())
             print(f"{options.photos} photos of changing sizes: {course} MB")
             print(f"  {first} to {last}: {growth:+.0f} MB = {growth / GROWTH_LIMIT:.2f} of limit")
+    record(options, values)
 
 
 if __name__ == "__main__":

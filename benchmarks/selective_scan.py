@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from measured import add_option, record
 
 from dereflect.nn.selective_scan import selective_scan
 
@@ -92,7 +93,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--skip-slow", action="store_true", help="leave out the plain and NumPy references")
+    add_option(parser, "selective_scan.speed")
     options = parser.parse_args()
+    table = []
     bandwidth = copy_bandwidth()
     print(f"{torch.get_num_threads()} threads; a copy moves {bandwidth / 1e9:.1f} GB/s")
     total = total_of_low_rank = 0.0
@@ -115,14 +118,27 @@ def main():
             f"with step sizes of low rank {short * 1e3:.1f} ms; "
             f"forward and backward {both * 1e3:.0f} ms, {updates / both / 1e9:.2f} G/s"
         )
+        row = {
+            "side": side,
+            "channels": channels,
+            "milliseconds": round(wall * 1e3, 1),
+            "updates": round(updates / wall / 1e9, 2),
+            "of_bandwidth": round(moved / wall / bandwidth, 2),
+            "low_rank": round(short * 1e3, 1),
+            "with_backward": round(both * 1e3),
+        }
+        table.append(row)
         if not options.skip_slow:
             plain, _ = smallest(partial(run, path="plain"), 1)
             order = given["order"][0].numpy()
             loop, _ = smallest(partial(numpy_loop, given, order), 1)
+            row |= {"to_plain": round(plain / wall), "to_numpy": round(DIRECTIONS * loop / wall)}
             line += f"; {plain / wall:.0f} times the plain path"
             line += f", {DIRECTIONS * loop / wall:.0f} times the NumPy loop"
         print(line, flush=True)
     print(f"all 38 scans of a 352x352 photo: {total:.2f} s, {total_of_low_rank:.2f} s with low rank")
+    totals = {"total_seconds": round(total, 2), "total_low_rank": round(total_of_low_rank, 2)}
+    record(options, {"bandwidth": round(bandwidth / 1e9, 1)} | totals | {"rows": table}, "float32")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from measured import add_option, record
 from PIL import Image
 
 CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=0.96)
     parser.add_argument("--model", default="default")
     parser.add_argument("--reference", type=int, default=8, help="photos of the plain loop; 0 leaves it out")
+    add_option(parser, "serve.load")
     wish = parser.parse_args()
     content = photo(wish.megapixels)
 
@@ -151,6 +153,21 @@ def main() -> None:
         result["plain loop, photos a second"] = round(plain, 3)
         result["ratio service / plain loop"] = round(result["photos a second"] / plain, 3)
     print(json.dumps(result, indent=2))
+    values = {
+        "clients": wish.clients,
+        "requests": len(spent),
+        "megapixels": wish.megapixels,
+        "errors": len(load.errors),
+        "different_answers": len(load.answers),
+        "photos_a_second": round(result["photos a second"], 1),
+        "p50": round(result["p50 seconds"], 2),
+        "p95": round(result["p95 seconds"], 2),
+        "least_megabytes": min(result["memory MB"]),
+        "most_megabytes": max(result["memory MB"]),
+    }
+    if wish.reference:
+        values["plain_loop"] = round(plain, 1)
+    record(wish, values)
     for error in load.errors[:5]:
         print("error:", error)
     sys.exit(1 if load.errors else 0)

@@ -23,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
+from measured import add_option, record
 from PIL import Image
 
 import dereflect
@@ -154,6 +155,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--radius", type=int, default=8)
     parser.add_argument("--save", type=Path, help="write every sixth frame, side by side, into this folder")
+    add_option(parser, "video.held_out")
     options = parser.parse_args()
     separator = dereflect.load(options.model, dtype=options.dtype)
     if options.photos:
@@ -164,7 +166,7 @@ def main() -> None:
         drawn = draw_shots(HELD_OUT, HELD_OUT[:3], options.count, options.seed)
         shots = drawn if options.films == "held-out" else TUNED
     print(f"{'film':36}{'':12}{'PSNR':>8}{'flicker':>9}")
-    ratios, gains = [], []
+    ratios, gains, table = [], [], []
     for number, shot in enumerate(shots):
         name = f"{Path(shot.scene).stem} behind {Path(shot.mirrored).stem}, {shot.strength:.2f}"
         film = list(shoot(shot, options.frames))
@@ -178,6 +180,13 @@ def main() -> None:
             print(f"{'':36}{kind:12}{psnr(film, pictures):8.2f}{flicker(film, pictures):9.3f}")
         ratios.append(flicker(film, steady) / flicker(film, single))
         gains.append(psnr(film, steady) - psnr(film, single))
+        table.append(
+            {
+                "film": name.rpartition(",")[0],
+                "gain": round(float(gains[-1]), 2),
+                "flicker": round(ratios[-1], 3),
+            }
+        )
         print(f"{'':36}steady/frames: flicker x {ratios[-1]:.3f}, PSNR {gains[-1]:+.2f} dB", flush=True)
         if options.save:
             options.save.mkdir(parents=True, exist_ok=True)
@@ -189,6 +198,10 @@ def main() -> None:
         f"mean: flicker x {np.mean(ratios):.3f} ({100 * (1 - np.mean(ratios)):.0f} % less), "
         f"PSNR {np.mean(gains):+.2f} dB"
     )
+    flicker_left = float(np.mean(ratios))
+    means = {"mean_gain": round(float(np.mean(gains)), 2), "mean_flicker": round(flicker_left, 3)}
+    means["reduction"] = round(1 - flicker_left, 2)
+    record(options, {"frames": options.frames} | means | {"rows": table}, options.dtype)
 
 
 if __name__ == "__main__":

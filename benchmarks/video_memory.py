@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from measured import add_option, record
 
 
 def shoot(path: Path, frames: int, width: int, height: int) -> None:
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 800], help="in ascending order")
     parser.add_argument("--size", default="160x120")
     parser.add_argument("--model", default="default")
+    add_option(parser, "video.memory")
     wish = parser.parse_args()
+    table = []
     width, _, height = wish.size.partition("x")
     for frames in wish.frames:
         with tempfile.TemporaryDirectory() as folder:
@@ -50,9 +53,11 @@ def main() -> None:
             with av.open(str(target)) as film:
                 written = sum(1 for _ in film.decode(video=0))
         most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3  # of the largest child so far
+        table.append({"frames": frames, "megabytes": round(most)})
         print(
             f"{frames} frames in, {written} out: {most:.0f} MB, {frames / seconds:.1f} a second", flush=True
         )
+    record(wish, {"size": wish.size, "rows": table})
 
 
 if __name__ == "__main__":

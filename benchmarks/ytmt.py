@@ -30,6 +30,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measured import add_option, record
 from torch.utils._python_dispatch import TorchDispatchMode
 
 PLAIN_BYTES_PER_PIXEL = 21_000
@@ -141,6 +142,7 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    add_option(parser, "ytmt.speed")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.child:
@@ -151,20 +153,33 @@ def main():
     fast = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     print(f"PyTorch {torch.__version__}, {options.threads} threads, dtypes {', '.join(fast)}")
     rates = {way: convolution_rate(getattr(torch, way)) for way in fast}
+    rows = {size: [] for size in options.sizes}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:
             macs = {
                 way: start(name, 224, way, 1, Path(folder) / "x")["macs"] / 224**2 for way in ("plain", *fast)
             }
             for size in options.sizes:
-                compare(name, size, fast, macs, rates, options.repeats, Path(folder))
+                rows[size] += compare(name, size, fast, macs, rates, options.repeats, Path(folder))
+    for size, table in rows.items():
+        part = "" if size == options.sizes[0] else f".{size}"
+        record(options, {"size": size, "rows": table}, part=part)
+
+
+def row(name, size, way, measured, macs, **more):
+    """What `--record` keeps of one path."""
+    kept = {"network": name, "path": way, "seconds": round(measured["clock"], 1), "faster": None}
+    kept |= {"mebibytes": round(measured["peak"] / 2**20), "of_plain": None}
+    kept["multiply_adds"] = round(macs[way] * size**2 / 1e9)
+    return kept | {"rate": None, "difference": None} | more
 
 
 def compare(name, size, fast, macs, rates, repeats, folder):
-    plain, expected = None, None
+    plain, expected, rows = None, None, []
     if PLAIN_BYTES_PER_PIXEL * size**2 < 0.9 * free_memory():
         plain = start(name, size, "plain", repeats, folder / "plain")
         expected = torch.load(folder / "plain", weights_only=True)
+        rows.append(row(name, size, "plain", plain, macs))
         print(
             f"{name:8} {size:4} plain     {plain['clock']:7.2f} s  {plain['peak'] / 2**20:6.0f} MiB  "
             f"{macs['plain'] * size**2 / 1e9:6.0f} G multiply-adds",
@@ -177,11 +192,15 @@ def compare(name, size, fast, macs, rates, repeats, folder):
         output = torch.load(folder / way, weights_only=True)
         work_left = macs[way] * size**2
         share = work_left / ours["clock"] / rates[way]
+        rows.append(row(name, size, way, ours, macs, rate=round(share, 2)))
         line = (
             f"{name:8} {size:4} {way:9} {ours['clock']:7.2f} s  {ours['peak'] / 2**20:6.0f} MiB  "
             f"{work_left / 1e9:6.0f} G multiply-adds, {share:.0%} of {rates[way] / 1e9:.0f} G/s"
         )
         if plain:
+            rows[-1]["faster"] = round(plain["clock"] / ours["clock"], 1)
+            rows[-1]["of_plain"] = round(ours["peak"] / plain["peak"], 2)
+            rows[-1]["difference"] = float(f"{(output - expected).abs().max():.1e}")
             clock, used = plain["clock"] / ours["clock"], plain["processor"] / ours["processor"]
             line += (
                 f"  time x{clock:.2f} (processor x{used:.2f})  memory {ours['peak'] / plain['peak']:.0%}"
@@ -192,6 +211,7 @@ def compare(name, size, fast, macs, rates, repeats, folder):
         else:
             line += f"  largest difference from fast float32 {(output - expected).abs().max():.1e}"
         print(line, flush=True)
+    return rows
 
 
 if __name__ == "__main__":

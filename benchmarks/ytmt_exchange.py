@@ -1,7 +1,7 @@
 """Does the exchange make training faster? The claim of figure 3 of the YTMT paper, on a narrow network.
 
     PYTHONPATH=src python benchmarks/ytmt_exchange.py --photos FOLDER [--steps 300] [--out
-    docs/methods/ytmt_exchange]
+    docs/notes/ytmt_exchange]
 
 Trains the U-shaped network without (N) and with exchange (P: positive parts only, A, C) from the recipe
 the recipe ytmt_ucs, narrowed (width 8, no hypercolumn, 48-pixel crops, synthetic pairs alone, pixel,
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from measured import add_option, record
 from PIL import Image, ImageDraw
 
 from dereflect import recipes
@@ -105,6 +106,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--exchanges", nargs="+", default=list(NAMES))
     parser.add_argument("--out", type=Path, default=Path("ytmt_exchange"))
+    add_option(parser, "ytmt.exchange")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = {kind: {} for kind in options.exchanges}
@@ -121,6 +123,18 @@ def main():
     for kind, runs in results.items():
         finals = [statistics.fmean(run["pixel_transmission"][-SMOOTHING:]) for run in runs.values()]
         print(f"{kind}: {statistics.fmean(finals):.4f} +- {statistics.stdev(finals):.4f}  {NAMES[kind]}")
+    rows = [row(kind, runs, options.steps // 2) for kind, runs in results.items()]
+    record(options, {"steps": options.steps, "rows": rows}, "one thread")
+
+
+def row(kind, runs, last):
+    """What `--record` keeps: means over the last half of the steps, for each seed."""
+    kept = {"exchange": NAMES[kind]}
+    for key, name, digits in (("pixel_transmission", "pixel", 4), ("total", "whole", 3)):
+        kept |= {
+            f"{name}{seed}": round(statistics.fmean(run[key][-last:]), digits) for seed, run in runs.items()
+        }
+    return kept
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ import dereflect
 heavy = {"torch", "numpy", "PIL"} & set(sys.modules)
 assert not heavy, f"`import dereflect` brings {heavy}"
 package = files("dereflect")
-for needed in ("py.typed", "web/page/index.html", "methods/default/weights/model.safetensors"):
+recipes = [item.name for item in (package / "recipes").iterdir() if item.name.endswith(".yaml")]
+assert len(recipes) >= 12, recipes
+for needed in ("py.typed", "recipes/default.yaml", "web/page/index.html", "methods/default/weights/model.safetensors"):
     assert (package / needed).is_file(), f"{needed} is not in the wheel"
 CHECK
 
@@ -33,9 +35,21 @@ cp "$photo" window.jpg
 for layer in transmission reflection; do
   test -s "out/window_$layer.jpg" || { echo "out/window_$layer.jpg was not written"; exit 1; }
 done
-"$dereflect" models | grep -q '^default: '
+"$dereflect" models > models.txt
+grep -q '^default: ' models.txt
 "$dereflect" train --help > help.txt
 grep -q RECIPE help.txt
+
+echo "== a packaged recipe is found by its name, and what is missing is one line"
+"$dereflect" train > recipes.txt
+grep -q '^default ' recipes.txt
+mkdir -p data/photos && cp window.jpg data/photos/
+code=0
+"$dereflect" train default data=data settings.pairs=null --check 2> error.txt || code=$?
+cat error.txt
+test "$code" = 2
+test "$(wc -l < error.txt)" = 1
+grep -q "pip install 'dereflect\[train\]'" error.txt
 
 echo "== an installed package finds its extras by its own name"
 venv/bin/python -m pip install --dry-run --disable-pip-version-check 'dereflect[web]' > extra.txt
