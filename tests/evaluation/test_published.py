@@ -15,7 +15,8 @@ def test_every_printed_number_says_where_it_stands_and_is_plausible():
         assert all(0 < item.values.get(name, 0.5) < 1 for name in ("ssim", "lpips", "lpips_alex", "dists"))
 
 
-def test_two_numbers_known_by_heart():
-    ytmt = {item.method: item.values for item in published_for("real20", "transmission")}
-    assert ytmt["YTMT-UCT"] == {"psnr": 23.26, "ssim": 0.806}
-    assert ytmt["DiffRS"]["dists"] == 0.089
+def test_printed_numbers_are_found_by_data_set_and_layer():
+    found = published_for("sir2", "reflection")
+    assert {item.method for item in found} == {"YTMT", "DSRNet", "DSIT", "RDNet", "DiffRS"}
+    assert {(item.data, item.layer) for item in found} == {("sir2", "reflection")}
+    assert published_for("sir2", "shadow") == []

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from dereflect import recipes
+from dereflect.cli import app
 from dereflect.errors import RecipeError
 from dereflect.training.recipe import folders, load_recipe
 
@@ -40,3 +42,38 @@ def test_a_wrong_recipe_names_the_key_and_the_remedy(overrides: list[str], messa
 def test_a_missing_data_folder_is_named() -> None:
     with pytest.raises(RecipeError, match=r"data folder nowhere \(data\) does not exist; give data=FOLDER"):
         folders(load_recipe("default", ["data=nowhere"]))
+
+
+def test_a_recipe_is_found_by_name_from_anywhere_and_a_file_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("ytmt_uct").output == "runs/ytmt_uct"
+    (tmp_path / "mine.yaml").write_text((recipes.FOLDER / "default.yaml").read_text())
+    assert load_recipe("mine.yaml").objective == "default"
+    (tmp_path / "dmdnet").write_text((recipes.FOLDER / "default.yaml").read_text())
+    assert load_recipe("dmdnet").objective == "default"
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(RecipeError, match="ytmt_ucd: no such file, and no recipe.*did you mean ytmt_uc"):
+        load_recipe("ytmt_ucd")
+    with pytest.raises(RecipeError, match=r"elsewhere/default\.yaml: no such file"):
+        load_recipe("elsewhere/default.yaml")
+
+
+def test_the_path_that_recipes_had_in_a_clone_still_works_and_warns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(DeprecationWarning, match="found by its name, 'default'"):
+        assert load_recipe("recipes/default.yaml").objective == "default"
+
+
+def test_train_alone_lists_the_recipes():
+    done = CliRunner().invoke(app, ["train"])
+    assert done.exit_code == 0
+    listed = [line.partition(" ")[0] for line in done.output.splitlines()]
+    assert set(recipes.names()) <= set(listed)
+    assert "YTMT UCS (Hu & Guo, NeurIPS 2021): U-shaped, concatenating exchange, one stage" in done.output
+
+
+def test_ablations_are_found_by_name():
+    assert recipes.names("ablations") == ["diffrs", "diffrs_w", "dmdnet", "ytmt"]
+    assert recipes.find("dmdnet", "ablations") != recipes.find("dmdnet")

@@ -12,7 +12,8 @@ import torch
 
 from dereflect.errors import ModelError, RecipeError
 from dereflect.methods.dmdnet.data import GlassMixture, Sources
-from dereflect.methods.dmdnet.objective import Settings
+from dereflect.methods.dmdnet.objective import DMDNetObjective, Settings
+from dereflect.methods.objective import Moment
 from dereflect.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -48,13 +49,35 @@ def test_resuming_is_exact_banks_included(data, tmp_path):
     assert torch.isclose(rows, torch.ones_like(rows), atol=1e-5).all(-1).any(), "no bank has evolved"
 
 
-def test_recipe_holds_every_published_number():
+def test_the_recipe_trains_with_the_published_numbers():
+    """Numbers typed from the description of the authors' training."""
     recipe = load_recipe("dmdnet", ["data=."])
     settings = Settings.model_validate(recipe.settings)
-    defaults = Settings(depth=settings.depth)
-    assert settings == defaults
-    assert (recipe.schedule.epochs, recipe.schedule.batch_size, recipe.schedule.seed) == (60, 1, 2018)
-    assert settings.learning_rates == {0: 1e-4, 30: 5e-5, 50: 1e-5}
+    assert settings.weights.model_dump() == {
+        "pixel_T": 1.0,
+        "pixel_R": 1.0,
+        "perceptual": 0.02,
+        "align_T": 0.1,
+        "align_R": 0.05,
+        "triplet_T": 0.1,
+        "triplet_R": 0.05,
+        "balance_T": 0.008,
+        "balance_R": 0.008,
+    }
+    sources = settings.sources
+    assert (sources.shares, sources.patch, sources.scale) == ([0.6, 0.2, 0.2], 352, (352, 704))
+    assert (sources.rotate, sources.real) == (0.5, ["real", "nature"])
+    assert (settings.betas, settings.start_from) == ((0.9, 0.999), None)
+    schedule = recipe.schedule
+    assert (schedule.epochs, schedule.batch_size, schedule.accumulate, schedule.seed) == (60, 1, 1, 2018)
+    assert (schedule.precision, schedule.clip_norm, schedule.ema) == ("float32", None, None)
+
+
+def test_the_rate_falls_at_epochs_30_and_50():
+    objective = DMDNetObjective.__new__(DMDNetObjective)
+    objective.settings = Settings.model_validate(load_recipe("dmdnet", ["data=."]).settings)
+    rates = [objective.learning_rate("separator", Moment(0, epoch, 1)) for epoch in (0, 29, 30, 49, 50, 59)]
+    assert rates == [1e-4, 1e-4, 5e-5, 5e-5, 1e-5, 1e-5]
 
 
 def test_samples_depend_on_epoch_and_index_alone(data):

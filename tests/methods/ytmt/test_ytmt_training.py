@@ -14,7 +14,9 @@ from PIL import Image
 from dereflect import recipes
 from dereflect.catalog import load_method
 from dereflect.errors import DereflectError, RecipeError
+from dereflect.methods.ytmt.config import NAMED
 from dereflect.methods.ytmt.objective import YtmtObjective
+from dereflect.methods.ytmt.settings import read_settings
 from dereflect.training.recipe import load_recipe, parse_recipe
 from dereflect.training.trainer import Trainer, prepare
 
@@ -67,20 +69,54 @@ def losses(output: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "samples_per_second"} for line in lines]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_shipped_recipes_are_valid_and_hold_the_numbers_of_the_paper(name: str):
-    recipe = load_recipe(RECIPES / f"ytmt_{name}.yaml")
-    from dereflect.methods.ytmt.config import NAMED
-    from dereflect.methods.ytmt.settings import read_settings
+PERCEPTUAL_LEVELS = pytest.approx([1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5])
 
+LOSSES = {
+    # mse and gradient of T, of R; reconstruction; perceptual T, R; exclusion; adversarial, its first epoch
+    ("ucs", "code"): (0.3, 0.6, 0.45, 0.9, 0.2, 0.1, 0.0, 1.0, 0.01, 20),
+    ("ucs", "paper"): (0.3, 0.6, 0.9, 0.0, 0.2, 0.1, 0.1, 1.0, 0.01, 0),
+    ("uct", "code"): (3.0, 6.0, 3.0, 6.0, 0.0, 0.1, 0.0, 1.0, 0.01, 0),
+    ("uct", "paper"): (0.3, 0.6, 0.9, 0.0, 0.2, 0.1, 0.1, 1.0, 0.01, 0),
+}
+"""Loss weights of the article and of the authors' code, whose stages differ."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_recipe_trains_the_network_of_its_name(name: str):
+    recipe = load_recipe(f"ytmt_{name}")
     settings = read_settings(recipe.settings)
     assert settings.config == NAMED[name]
-    assert recipe.schedule.seed == 2018
-    assert settings.optimiser.learning_rate == 1e-4
-    assert settings.chosen.criteria.perceptual_levels == pytest.approx(
-        [1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5]
-    )
     assert set(settings.variants) == {"code", "paper"}
+    assert (settings.optimiser.learning_rate, settings.optimiser.betas) == (1e-4, (0.9, 0.999))
+    assert (settings.optimiser.weight_decay, settings.data.crop, settings.data.scale) == (0, 224, (224, 448))
+    assert (recipe.schedule.batch_size, recipe.schedule.seed) == (1, 2018)
+
+
+@pytest.mark.parametrize(("name", "variant"), LOSSES)
+def test_the_losses_weigh_what_article_and_code_say(name: str, variant: str):
+    criteria = read_settings(load_recipe(f"ytmt_{name}").settings).variants[variant].criteria
+    found = (
+        criteria.transmission_mse,
+        criteria.transmission_gradient,
+        criteria.reflection_mse,
+        criteria.reflection_gradient,
+        criteria.reconstruction,
+        criteria.perceptual_transmission,
+        criteria.perceptual_reflection,
+        criteria.exclusion,
+        criteria.adversarial,
+        criteria.adversarial_from_epoch,
+    )
+    assert found == LOSSES[name, variant]
+    assert list(criteria.perceptual_levels) == PERCEPTUAL_LEVELS
+
+
+def test_the_rate_of_stage_one_falls_thrice_and_that_of_stage_two_stays():
+    one, two = (read_settings(load_recipe(f"ytmt_{name}").settings).variants for name in ("ucs", "uct"))
+    assert one["code"].learning_rate_steps == {60: 0.5, 80: 0.2, 100: 0.1}
+    assert one["paper"].learning_rate_steps == {60: 0.5, 80: 0.25, 100: 0.125}
+    assert two["code"].learning_rate_steps == {}
+    assert load_recipe("ytmt_ucs").schedule.epochs == 120
 
 
 @pytest.mark.parametrize("name", ["ucs", "pas"])
