@@ -20,6 +20,7 @@ __all__ = ["CARDS", "FAMILIES", "ModelCard", "families", "family", "load_method"
 
 FAMILIES = {
     "default": "dereflect.methods.default.family",
+    "rdnet": "dereflect.methods.rdnet.family",  # before ytmt, which takes any file with "icnn" for its own
     "ytmt": "dereflect.methods.ytmt.family",
     "diffrs": "dereflect.methods.diffrs.family",
     "dmdnet": "dereflect.methods.dmdnet.family",

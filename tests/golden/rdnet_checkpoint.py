@@ -30,7 +30,7 @@ def check_checkpoint_layout(file: GoldenFile) -> None:
     state = network_state(read)
     assert len(state) == layout["state_dict_prefixes"]["net_g"]
     assert not is_old(state, "file")
-    found = config_of(state, order_swapped=False, source="file")
+    found = config_of(state, "transmission_first", "file")
     assert found == RDNetConfig(**{**vars(network.config), "drop_rate": RDNetConfig().drop_rate})
     other = RDNet(found)
     other.load_state_dict(state)

@@ -62,5 +62,5 @@ def test_a_lightning_file_is_stripped_to_the_network(name: str):
 
 @pytest.mark.parametrize(("name", "prompt"), [("network", "numbers"), ("network_ntire", "map")])
 def test_the_configuration_is_read_from_keys_and_shapes(name: str, prompt: str):
-    found = config_of(blank(PUBLISHED[name]), order_swapped=False, source="file")
+    found = config_of(blank(PUBLISHED[name]), "transmission_first", "file")
     assert found == RDNetConfig(prompt=prompt)

@@ -60,13 +60,23 @@ class RDNet(nn.Module):
             image: (B, 3, H, W) in [0, 1], H and W multiples of 16.
             save_memory: keep no activations of the columns for the backward pass (see `reversible`).
         """
-        stem, states = self.start(image)
-        x = self.prompted(image, stem)
+        x, states = self._beginning(image)
         layers = []
         for column in self.columns():
             states = reversible(column, x, states) if save_memory else column(x, states)
             layers.append(self.decode(image, states))
         return layers
+
+    def separate(self, image: Tensor) -> Layers:
+        """The last column's layers alone: the decoder runs once; see `forward`."""
+        x, states = self._beginning(image)
+        for column in self.columns():
+            states = column(x, states)
+        return self.decode(image, states)
+
+    def _beginning(self, image: Tensor) -> tuple[Tensor, States]:
+        stem, states = self.start(image)
+        return self.prompted(image, stem), states
 
     def start(self, image: Tensor) -> tuple[Tensor, States]:
         """The stem (B, C_0, H / 2, W / 2) and the states that the first column gets."""

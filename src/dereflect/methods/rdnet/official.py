@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.rdnet.config import Prompt, RDNetConfig
+from dereflect.methods.rdnet.config import Order, Prompt, RDNetConfig
 from dereflect.methods.rdnet.network import RDNet
 from dereflect.weights import check_keys
 
@@ -27,7 +27,7 @@ WRAPPERS = ("net_g.", "module.", "_orig_mod.")
 """Prefixes that trainers put before a network's keys."""
 MARKS = ("subnet0.alpha0", "baseball.patch_embed.proj.weight")
 """Keys that every RDNet has; either tells the family."""
-CLASSIFIER_MARK = "model.stem.0.weight"
+CLASSIFIER_MARKS = ("model.stem.0.weight", "model.head.norm.weight", "head.weight")
 NEW_MARK, OLD_MARK = "decoder_blocks.normal_layers.", "decoder_blocks.2."
 UNUSED = re.compile(r"stem_comp\..*|decoder_blocks\.[01]\..*")
 """Tensors of the older network that never reach its output."""
@@ -85,6 +85,14 @@ def modern_state(state: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) 
     return result | {f"classifier.{key}": value for key, value in classifier.items()}
 
 
+def is_classifier(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this is the classifier's own file."""
+    return any(
+        isinstance(found, Mapping) and all(mark in found for mark in CLASSIFIER_MARKS)
+        for found in (checkpoint.get("icnn"), checkpoint)
+    )
+
+
 def classifier_state(checkpoint: Mapping[str, Any], source: str) -> State:
     """The tensors of the classifier's own file.
 
@@ -92,13 +100,13 @@ def classifier_state(checkpoint: Mapping[str, Any], source: str) -> State:
         ModelError: no such file.
     """
     for found in (checkpoint.get("icnn"), checkpoint):
-        if isinstance(found, Mapping) and CLASSIFIER_MARK in (state := _unwrapped(found)):
+        if isinstance(found, Mapping) and CLASSIFIER_MARKS[0] in (state := _unwrapped(found)):
             return state
     keys = ", ".join(list(checkpoint)[:5])
     raise ModelError(f"{source}: not RDNet's classifier, cls_model.pth (its first keys: {keys})")
 
 
-def config_of(state: Mapping[str, Tensor], order_swapped: bool, source: str) -> RDNetConfig:
+def config_of(state: Mapping[str, Tensor], order: Order, source: str) -> RDNetConfig:
     """The configuration that a state under the toolbox's names fits, read from its keys and shapes.
 
     Raises:
@@ -111,7 +119,7 @@ def config_of(state: Mapping[str, Tensor], order_swapped: bool, source: str) -> 
         config = replace(
             default,
             prompt=prompt,
-            order="reflection_first" if order_swapped else "transmission_first",
+            order=order,
             channels=tuple(state[f"subnet0.alpha{level}"].shape[1] for level in range(4)),
             blocks=tuple(_count(state, rf"subnet0\.level{level}\.blocks\.(\d+)\..*") for level in range(4)),
             columns=_count(state, r"subnet(\d+)\..*"),

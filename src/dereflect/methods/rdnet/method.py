@@ -1,0 +1,190 @@
+"""RDNet as the catalog builds it: from an official checkpoint of either layout, or from a folder of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dereflect.downloads import Report
+from dereflect.errors import InputError, ModelError
+from dereflect.methods.contract import Method, Progress, Traits
+from dereflect.methods.downloads import download_files, local_files
+from dereflect.methods.family import Say
+from dereflect.methods.options import MethodOptions
+from dereflect.methods.rdnet.config import Order, RDNetConfig, config_from
+from dereflect.methods.rdnet.family import FAMILY
+from dereflect.methods.rdnet.network import SIZE_MULTIPLE, RDNet
+from dereflect.methods.rdnet.official import (
+    classifier_state,
+    config_of,
+    is_classifier,
+    is_old,
+    modern_state,
+    network_state,
+)
+from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
+
+State = dict[str, Tensor]
+
+
+class RDNetOptions(MethodOptions):
+    """The ``--set`` settings of RDNet."""
+
+    classifier: str | None = Field(
+        None, description="cls_model.pth, for checkpoints of the older layout, which hold no classifier"
+    )
+    order: Literal["transmission_first", "reflection_first"] | None = Field(
+        None,
+        description="which layer the weights were trained to give first, for a checkpoint of the older code "
+        "that was renamed to the toolbox's keys (reflection_first); told by the keys otherwise",
+    )
+    weights: str | None = Field(
+        None, description="a checkpoint or model folder to load instead of the downloaded one"
+    )
+
+
+class RDNetMethod(Method):
+    """Any RDNet. Whole photos only: channel attention averages over all of it."""
+
+    family = "rdnet"
+    traits = Traits(
+        size_multiple=SIZE_MULTIPLE,
+        min_size=32,
+        working_size=1024,
+        tileable=False,
+        bytes_per_pixel=7000,
+    )
+
+    def __init__(self, config: RDNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = RDNet(config)
+
+    def forward(
+        self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Method.forward`; the layers of the last column."""
+        if self.training:
+            return self.network(blended)[-1]
+        transmission, reflection = self.network.separate(blended.to(self.dtype))
+        return transmission.float(), reflection.float()
+
+
+def recognises(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this is an RDNet of either layout, or the older layout's classifier."""
+    return bool(network_state(checkpoint)) or is_classifier(checkpoint)
+
+
+def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: RDNetOptions) -> RDNetMethod:
+    """Read an official checkpoint; layout, variant and sizes are told by its keys and shapes.
+
+    Raises:
+        ModelError: keys that do not fit, mixed layouts, or a classifier that is missing or one too many.
+    """
+    state = network_state(checkpoint)
+    if not state:
+        raise ModelError(
+            path,
+            "is RDNet's classifier alone; give the network's checkpoint as the model, and this file"
+            " as its setting 'classifier'",
+        )
+    old = is_old(state, str(path))
+    state = _with_classifier(state, old, path, options)
+    order: Order = "reflection_first" if old else "transmission_first"
+    if old and options.order == "transmission_first":
+        raise InputError(
+            options.order, f"{path} has the older layout, which gives the reflection first", setting="order"
+        )
+    config = config_of(state, options.order or order, str(path))
+    return _built(config, {f"network.{key}": value for key, value in state.items()}, f"{path}: RDNet")
+
+
+def from_folder(folder: Path, config: Mapping[str, Any], options: RDNetOptions) -> RDNetMethod:
+    """Load what `save_pretrained` or the trainer wrote."""
+    settings = config_from(config, str(folder / "config.json"))
+    path = folder / "model.safetensors"
+    return _built(settings, read_checkpoint(path), str(path))
+
+
+def from_name(name: str, options: RDNetOptions) -> RDNetMethod:
+    """The published model, from the setting ``weights`` or from what ``dereflect models download`` kept.
+
+    Raises:
+        ModelError: it is not there (says what to fetch, from where, how large and under which licence).
+    """
+    if options.weights is not None:
+        return from_path(Path(options.weights).expanduser(), options)
+    converted = _converted(name)
+    if (converted / "config.json").is_file():
+        return from_path(converted, options)
+    return from_path(local_files(FAMILY.card(name))["weights"], options)
+
+
+def from_path(path: Path, options: RDNetOptions) -> RDNetMethod:
+    """Load a model folder or an official checkpoint, which must be of this family.
+
+    Raises:
+        ModelError: of another method.
+    """
+    if path.is_dir():
+        family, config = read_config(path)
+        if family != RDNetMethod.family:
+            raise ModelError(path, f"is a model of '{family}', not of RDNet")
+        return from_folder(path, config, options)
+    checkpoint = read_checkpoint(path)
+    if not recognises(checkpoint):
+        keys = ", ".join(list(checkpoint)[:5])
+        raise ModelError(path, f"is not an RDNet checkpoint (its first keys: {keys})")
+    return from_checkpoint(path, checkpoint, options)
+
+
+def download(
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+) -> Path:
+    """Fetch the toolbox's checkpoint and convert it once; see `dereflect.methods.family.Download`.
+
+    The checkpoint may hold the optimizer's state, three times the size of the network: what is kept for use
+    is the network alone.
+    """
+    card = FAMILY.card(name)
+    download_files(card, yes, sources, say, report)
+    converted = _converted(name)
+    say(f"converting to {converted}")
+    from_path(local_files(card)["weights"], RDNetOptions()).save_pretrained(converted)
+    return converted
+
+
+def _converted(name: str) -> Path:
+    return cache_folder() / name / "model"
+
+
+def _with_classifier(state: State, old: bool, path: Path, options: RDNetOptions) -> State:
+    """The state under the toolbox's names, with the classifier from the file that it is in."""
+    held = any(key.startswith("classifier.") for key in state)
+    if options.classifier is None:
+        if old:
+            raise ModelError(
+                path,
+                "has the older layout, whose classifier is a file of its own: give cls_model.pth as the "
+                "setting 'classifier'",
+            )
+        return state
+    if held:
+        raise InputError(
+            options.classifier, f"{path} holds its classifier already; leave this out", setting="classifier"
+        )
+    place = Path(options.classifier).expanduser()
+    return modern_state(state, classifier_state(read_checkpoint(place), str(place)))
+
+
+def _built(config: RDNetConfig, state: State, source: str) -> RDNetMethod:
+    with torch.device("meta"):
+        method = RDNetMethod(config)
+    check_keys(method.state_dict(), state, source)
+    method.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    return method.eval()
