@@ -49,13 +49,18 @@ class Criteria:
             layers: transmission and reflection, (B, 3, H, W) each, not clamped.
             targets: the same; the reflection is signed, the transmission may exceed 1.
             vgg: needed where `perceptual` is not 0.
+
+        Raises:
+            ValueError: a VGG-19 is needed.
         """
         (transmission, reflection), (clear, mirrored) = layers, targets
         found = {
             "transmission": self.transmission_mse * F.mse_loss(transmission, clear),
             "reflection": self.reflection_mse * F.mse_loss(reflection, mirrored),
         }
-        if self.perceptual and vgg is not None:
+        if self.perceptual:
+            if vgg is None:
+                raise ValueError("the perceptual term needs a VGG-19")
             distance = perceptual_loss(vgg, transmission, clear, self.perceptual_levels)
             found["perceptual"] = self.perceptual * distance
         if self.transmission_gradient:
