@@ -13,8 +13,7 @@ from torch import Tensor
 from dereflect.downloads import Report
 from dereflect.errors import InputError, ModelError
 from dereflect.methods.contract import Method, Progress, Traits
-from dereflect.methods.downloads import download_files, local_files
-from dereflect.methods.family import Say
+from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.options import MethodOptions
 from dereflect.methods.rdnet.config import Order, RDNetConfig, config_from
 from dereflect.methods.rdnet.family import FAMILY
