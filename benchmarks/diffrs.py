@@ -24,7 +24,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffrs_parts import base_scheduler, open_gains
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from measured import add_option, record
 from torch import Tensor
 
@@ -68,27 +69,14 @@ def make_pipeline(case: str) -> DiffRSPipeline:
     """Random UNet and synthesis network, frozen; the autoencoder is a stand-in that the loops do not use."""
     torch.manual_seed(0)
     unet = make_unet(case).eval().requires_grad_(False)
-    synthesis = LatentSynthesis().eval().requires_grad_(False)
-    for name, parameter in synthesis.named_parameters():  # gains start at zero: open them
-        if name.rsplit(".", 1)[-1].split("_")[0] in {"a", "b"}:
-            torch.nn.init.normal_(parameter, std=0.1)
+    synthesis = open_gains(LatentSynthesis()).eval().requires_grad_(False)
     width = unet.config.cross_attention_dim
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="v_prediction",
-        timestep_spacing="leading",
-    )
     return DiffRSPipeline(
         unet=unet,
         vae=AutoencoderKL(block_out_channels=(32,), norm_num_groups=8),
         synthesis=synthesis,
         prompts=PromptEmbeddings.of(torch.randn(1, 77, width), torch.randn(1, 77, width)),
-        scheduler=scheduler,
+        scheduler=base_scheduler(),
     )
 
 

@@ -17,18 +17,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffrs_parts import base_scheduler, two_level_unet
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from measured import add_option, record
 from PIL import Image, ImageDraw, ImageFilter
 
 from dereflect.images.fidelity import unit_psnr as psnr
 from dereflect.methods.diffrs.autoencoder import decode, encode
-from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
-from dereflect.methods.diffrs.fresh import assemble
 from dereflect.methods.diffrs.method import load_pipeline
 from dereflect.methods.diffrs.prompts import PromptEmbeddings
 from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.methods.diffrs.starting_point import assemble
 from dereflect.methods.diffrs.synthesis import LatentSynthesis
+from dereflect.methods.diffrs.training_crops import CropSettings, LayerCrops
 from dereflect.training.recipe import parse_recipe
 from dereflect.training.trainer import prepare
 
@@ -108,37 +109,14 @@ def train_autoencoder(data: Path, steps: int, seed: int = 0) -> AutoencoderKL:
 def fresh_unet(seed: int) -> UNet2DConditionModel:
     """Two levels, 16x16 without attention and 8x8 with it."""
     torch.manual_seed(seed)
-    return UNet2DConditionModel(
-        sample_size=SIZE // 4,
-        in_channels=8,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 128),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=(2, 4),
-        use_linear_projection=True,
-        norm_num_groups=8,
-        num_class_embeds=2,
-    )
+    return two_level_unet(SIZE // 4, (64, 128), groups=8, attention=1)
 
 
 def start(vae: AutoencoderKL, seed: int, synthesis: LatentSynthesis | None = None):
     """A pipeline with a fresh UNet."""
     torch.manual_seed(1)
     prompts = PromptEmbeddings.of(torch.randn(1, 4, 16), torch.randn(1, 4, 16))
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="v_prediction",
-        timestep_spacing="leading",
-    )
-    pipeline = assemble(fresh_unet(seed), vae, prompts, scheduler)
+    pipeline = assemble(fresh_unet(seed), vae, prompts, base_scheduler())
     if synthesis is not None:
         pipeline.register_modules(synthesis=synthesis)
     return pipeline

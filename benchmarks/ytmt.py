@@ -33,6 +33,8 @@ import torch.nn.functional as F
 from measured import add_option, record
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dereflect.nn.rate import convolution_rate
+
 PLAIN_BYTES_PER_PIXEL = 21_000
 
 
@@ -111,21 +113,6 @@ def start(name, size, way, repeats, out):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def convolution_rate(dtype):
-    """Multiply-adds a second of PyTorch's own 3x3 convolution, 128 to 128 channels at 256x256,
-    channels-last.
-    """
-    x = torch.randn(1, 128, 256, 256).to(dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(128, 128, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
-    times = []
-    with torch.inference_mode():
-        for _ in range(6):
-            begin = time.perf_counter()
-            F.conv2d(x, weight, padding=1)
-            times.append(time.perf_counter() - begin)
-    return 128 * 128 * 9 * 256 * 256 / min(times)
-
-
 def has_bfloat16():
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and "avx512_bf16" in flags.read_text()
@@ -152,7 +139,8 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     fast = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     print(f"PyTorch {torch.__version__}, {options.threads} threads, dtypes {', '.join(fast)}")
-    rates = {way: convolution_rate(getattr(torch, way)) for way in fast}
+    cpu = torch.device("cpu")
+    rates = {way: convolution_rate(cpu, getattr(torch, way), 128, 256) / 2 for way in fast}
     rows = {size: [] for size in options.sizes}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,10 +70,10 @@ def measure(
         enough: once this many seconds of timed runs are done, or five runs, no more are made.
     """
     import numpy as np
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from dereflect.evaluation.cost import measured_cost, peak_resident
+    from dereflect.nn.rate import convolution_rate
     from dereflect.separator import load
 
     separator = load(model, options=options, **settings)
@@ -99,8 +99,7 @@ def measure(
     else:
         peak = peak_resident()
     operations = int(counter.get_total_flops())
-    with torch.inference_mode():
-        rate = convolution_rate(separator.device, separator.dtype)
+    rate = convolution_rate(separator.device, separator.dtype)
     return Speed(
         model=model,
         megapixels=megapixels,
@@ -110,31 +109,6 @@ def measure(
         share=operations / min(times) / rate,
         how=f"{separator.running}, {result.how}",
     )
-
-
-def convolution_rate(device: Any, dtype: Any) -> float:
-    """The ceiling: operations a second of one 3x3 convolution, 256 to 256 channels at 128x128."""
-    import torch
-    from torch import nn
-
-    layer = nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype)
-    layer.weight.data = layer.weight.data.to(memory_format=torch.channels_last)
-    x = torch.rand(1, 256, 128, 128).to(device, dtype, memory_format=torch.channels_last)
-    layer(x)
-    seconds = min(_timed(lambda: layer(x), device) for _ in range(7))
-    return 2 * 256 * 256 * 9 * 128 * 128 / seconds
-
-
-def _timed(run: Callable[[], Any], device: Any) -> float:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def to_markdown(speeds: list[Speed], machine: str) -> str:

@@ -155,7 +155,7 @@ def test_too_little_memory_is_refused_with_the_size_that_fits(folder, monkeypatc
 
 def test_a_long_run_is_announced_once_with_its_time(folder, monkeypatch, caplog):
     loaded, _ = load_method(folder, SMALL)
-    monkeypatch.setattr(estimate, "convolution_rate", lambda device, dtype: 1e3)
+    monkeypatch.setattr(estimate, "convolution_rate", lambda *arguments, **options: 1e3)
     assert estimate.is_short(loaded.pipeline, 64, 64, loaded.config)
     assert not estimate.is_short(loaded.pipeline, 960, 960, DiffRSSettings(steps=1000))
     monkeypatch.setattr(estimate, "is_short", lambda *_: False)

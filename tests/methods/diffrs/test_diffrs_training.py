@@ -16,10 +16,10 @@ from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.errors import RecipeError
 from dereflect.methods.diffrs.attention import JointAttention
-from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
-from dereflect.methods.diffrs.fresh import assemble, widen_unet
 from dereflect.methods.diffrs.method import load_pipeline
-from dereflect.methods.diffrs.noise import warm_exponential
+from dereflect.methods.diffrs.objective import warm_exponential
+from dereflect.methods.diffrs.starting_point import assemble, widen_unet
+from dereflect.methods.diffrs.training_crops import CropSettings, LayerCrops
 from dereflect.methods.objective import Moment
 from dereflect.training.recipe import load_recipe, parse_recipe
 from dereflect.training.trainer import prepare
@@ -73,7 +73,7 @@ def recipe(part: str, data: Path, model: Path, output: Path, steps: int = 3, **s
 
 @pytest.fixture(scope="module")
 def latents(data, model) -> Path:
-    from dereflect.methods.diffrs.fgfm import make_latents
+    from dereflect.methods.diffrs.fusion_training import make_latents
 
     read = recipe("fgfm", data, model, data)
     return make_latents(read.settings | {"seed": 5}, {"data": data}, torch.device("cpu"), lambda *_: None)

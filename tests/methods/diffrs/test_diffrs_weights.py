@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from tiny_diffrs import make_pipeline, sd_scheduler, tiny_unet
+from tiny_diffrs import base_scheduler, make_pipeline, tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from dereflect.catalog import load_method
@@ -59,7 +59,7 @@ def write_release(folder: Path) -> Path:
 def write_base(folder: Path) -> Path:
     """A base model with SD's layout, widths of the tiny pipeline, and a tokenizer that knows little."""
     pipeline = make_pipeline()
-    sd_scheduler().save_pretrained(folder / "scheduler")
+    base_scheduler().save_pretrained(folder / "scheduler")
     pipeline.vae.save_pretrained(folder / "vae")
     tiny_unet(in_channels=4, classes=None).save_pretrained(folder / "unet")
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()  # its weights are not needed

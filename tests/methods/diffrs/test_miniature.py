@@ -1,26 +1,15 @@
 """The parts of DiffRS learn to separate together: everything trained from nothing on small pictures."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "diffrs_miniature.py"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("diffrs_miniature", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.mark.slow
 def test_a_miniature_separates_better_than_returning_the_input(tmp_path):
-    script = load_script()
+    import diffrs_miniature as script
+
     found = script.run(
         tmp_path,
         [0],

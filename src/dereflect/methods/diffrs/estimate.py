@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dereflect.errors import InputError
 from dereflect.methods.diffrs.attention import joint_attention
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.nn.rate import convolution_rate
 
 BYTES_PER_PIXEL = {True: (5100, 2900), False: (4000, 2300)}
 """Peak working memory for a pixel of the working size, (float32, half precision), by whether the decoder
@@ -121,23 +120,8 @@ def estimated_seconds(
     counts = operations(pipeline, height, width, settings)
     total = counts["encode"] + settings.ensemble * (settings.steps * counts["step"] + counts["decode"])
     parameter = next(pipeline.unet.parameters())
-    return total / (rate or convolution_rate(parameter.device, parameter.dtype))
-
-
-def convolution_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a 3x3 convolution such as the UNet's, the best of three."""
-    x: Tensor = torch.randn(2, 320, 32, 32, device=device, dtype=dtype)
-    weight = torch.randn(320, 320, 3, 3, device=device, dtype=dtype)
-    work = 2 * 2 * 320 * 320 * 9 * 32 * 32
-    best = float("inf")
-    with torch.no_grad():
-        for _ in range(4):
-            start = time.perf_counter()
-            torch.nn.functional.conv2d(x, weight, padding=1)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = min(best, time.perf_counter() - start)
-    return work / best
+    # A convolution such as the UNet's.
+    return total / (rate or convolution_rate(parameter.device, parameter.dtype, 320, 32, batch=2, runs=3))
 
 
 def in_words(seconds: float) -> str:

@@ -27,12 +27,12 @@ FAMILY = Family(
     objectives={
         "diffrs-unet": ".objective:UNetObjective",
         "diffrs-synthesis": ".objective:SynthesisObjective",
-        "diffrs-fgfm": ".fgfm:FusionObjective",
+        "diffrs-fgfm": ".fusion_training:FusionObjective",
     },
     preparations={
         "latents": Preparation(
             objective="diffrs-fgfm",
-            run=".fgfm:make_latents",
+            run=".fusion_training:make_latents",
             help="""Store what the fine-tuned sampler makes of training crops, which a fusion training needs.
 
             An interrupted run goes on where it stopped. They go into the recipe's data folder, under

@@ -1,11 +1,7 @@
-"""Noise: what sampling starts from, and what training adds, with the learning rate that goes with it.
-
-The training parts are those of Marigold (arXiv 2312.02145), whose recipe DiffRS (arXiv 2606.04107) builds on.
-"""
+"""Noise: what sampling starts from, and what training adds (as Marigold does, arXiv 2312.02145)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -75,14 +71,3 @@ def multi_resolution_noise(
         if height == 1 or width == 1:
             break
     return noise / noise.std()
-
-
-def warm_exponential(step: int, total: int = 25000, final: float = 0.01, warmup: int = 100) -> float:
-    """Factor of the learning rate: linear from 0 over `warmup` steps, then exponential down to `final` at
-    `total`.
-    """
-    if step < warmup:
-        return step / warmup
-    if step >= total:
-        return final
-    return math.exp(math.log(final) * (step - warmup) / (total - warmup))

@@ -7,6 +7,7 @@ What the paper gives are the losses; the rest follows Marigold (arXiv 2312.02145
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +19,10 @@ from torch import Tensor
 from dereflect.errors import InputError, ModelError, RecipeError
 from dereflect.methods.diffrs.attention import install_joint_attention, joint_attention
 from dereflect.methods.diffrs.autoencoder import encode
-from dereflect.methods.diffrs.crops import CropSettings, LayerCrops
-from dereflect.methods.diffrs.fresh import ClassStart, starting_pipeline
-from dereflect.methods.diffrs.noise import multi_resolution_noise, warm_exponential
+from dereflect.methods.diffrs.noise import multi_resolution_noise
 from dereflect.methods.diffrs.sampling import clean_estimate
+from dereflect.methods.diffrs.starting_point import ClassStart, starting_pipeline
+from dereflect.methods.diffrs.training_crops import CropSettings, LayerCrops
 from dereflect.methods.diffrs.validation import Validation, ValidationSettings
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.strict import first_fault
@@ -266,3 +267,15 @@ def predict(unet: Any, prompts: Any, z_i: Tensor, noisy: Tensor, timesteps: Tens
     labels = torch.arange(2, device=z_i.device).repeat_interleave(pictures)
     sample = torch.cat([z_i.repeat(2, 1, 1, 1), noisy], dim=1)
     return unet(sample, timesteps, prompts(pictures), class_labels=labels, return_dict=False)[0]
+
+
+def warm_exponential(step: int, total: int = 25000, final: float = 0.01, warmup: int = 100) -> float:
+    """Factor of the learning rate: linear up to step `warmup`, then exponential down to `final` at `total`.
+
+    Marigold's (arXiv 2312.02145), whose recipe DiffRS builds on.
+    """
+    if step < warmup:
+        return step / warmup
+    if step >= total:
+        return final
+    return math.exp(math.log(final) * (step - warmup) / (total - warmup))

@@ -1,13 +1,14 @@
-"""From a picture to the square that the network sees, and back to the picture's own size (DiffRS, arXiv
-2606.04107).
-"""
+"""From a caller's picture to the square that the network sees, and back (DiffRS, arXiv 2606.04107)."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +18,8 @@ Aspect = Literal["square", "keep"]
 """Working size: the published square, or one of the same area in the picture's own proportions."""
 
 Filter = Literal["bilinear", "nearest-exact"]
+
+OutputType = Literal["pil", "np", "pt", "latent"]
 
 
 def working_size(height: int, width: int, resolution: int, aspect: Aspect = "square") -> tuple[int, int]:
@@ -67,9 +70,49 @@ def to_size(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def to_bytes(picture: Tensor, rounding: Literal["floor", "nearest"] = "floor") -> Tensor:
-    """[0, 1] floats to uint8. The release floors, which darkens by half a level on average; "nearest" does
-    not.
+def read_pictures(image: Any) -> list[Tensor]:
+    """Turn a picture, a batch or a list into (1, 3, H, W) float32 tensors in [0, 1].
+
+    Raises:
+        InputError: something that is no picture, or an empty list.
     """
-    levels = picture * 255
-    return (levels if rounding == "floor" else levels.round()).clamp(0, 255).to(torch.uint8)
+    if isinstance(image, Tensor) and image.dim() == 4:
+        image = list(image)
+    items = list(image) if isinstance(image, list | tuple) else [image]
+    if not items:
+        raise InputError("no picture was given")
+    return [_read(item) for item in items]
+
+
+def _read(item: Any) -> Tensor:
+    if isinstance(item, Image.Image):
+        item = np.array(ImageOps.exif_transpose(item).convert("RGB"))
+    if isinstance(item, np.ndarray):
+        if item.ndim != 3 or item.shape[2] != 3:
+            raise InputError(f"an array of shape {item.shape} is no picture; give (height, width, 3)")
+        item = torch.from_numpy(np.ascontiguousarray(item)).permute(2, 0, 1)
+    if not isinstance(item, Tensor) or item.dim() != 3 or item.shape[0] != 3:
+        shape = tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__
+        raise InputError(f"{shape} is no picture; give a PIL image, an array or a (3, height, width) tensor")
+    tensor = item.float() / 255 if item.dtype == torch.uint8 else item.float()
+    return tensor[None]
+
+
+def deliver(
+    pictures: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    kind: OutputType,
+    resize: Callable[[Tensor, tuple[int, int]], Tensor],
+) -> Any:
+    """Bring (B, 3, h, w) in [0, 1] to each picture's own size, as PIL images, arrays or tensors.
+
+    Arrays and tensors are stacked where the sizes agree, else a list. Eight-bit pictures are rounded to
+    nearest.
+    """
+    sized = [resize(picture[None], size)[0] for picture, size in zip(pictures, sizes, strict=True)]
+    if kind == "pt":
+        return torch.stack(sized) if len(set(sizes)) == 1 else sized
+    arrays = [picture.permute(1, 2, 0).cpu().numpy() for picture in sized]
+    if kind == "np":
+        return np.stack(arrays) if len(set(sizes)) == 1 else arrays
+    return [Image.fromarray((array * 255).round().astype(np.uint8)) for array in arrays]

@@ -16,16 +16,22 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, LCMSchedu
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, ModelError
 from dereflect.methods.diffrs.attention import joint_attention
 from dereflect.methods.diffrs.autoencoder import decode, encode
-from dereflect.methods.diffrs.checks import check_parts
 from dereflect.methods.diffrs.fusion import FidelityFusion
 from dereflect.methods.diffrs.noise import Generators, draw_noise
 from dereflect.methods.diffrs.optimisation import LatentOptimisation, optimise_latents
-from dereflect.methods.diffrs.pictures import to_size, to_unit, to_working, working_size
+from dereflect.methods.diffrs.pictures import (
+    OutputType,
+    deliver,
+    read_pictures,
+    to_size,
+    to_unit,
+    to_working,
+    working_size,
+)
 from dereflect.methods.diffrs.prompts import PromptEmbeddings
-from dereflect.methods.diffrs.reading import OutputType, deliver, read_pictures
 from dereflect.methods.diffrs.sampling import disjoint
 from dereflect.methods.diffrs.settings import DiffRSSettings
 from dereflect.methods.diffrs.synthesis import LatentSynthesis
@@ -288,3 +294,28 @@ class DiffRSPipeline(DiffusionPipeline):
                     raise InputError(f"no {what} '{name}'; there are {', '.join(known)}")
         if settings.w > 0 and self.fusion is None:
             raise InputError(f"w={settings.w} needs the fusion blocks, which these weights lack; give w=0")
+
+
+def check_parts(pipeline: DiffRSPipeline) -> None:
+    """Refuse parts that cannot work together.
+
+    Raises:
+        ModelError: names the part that does not fit.
+    """
+    unet, scheduler = pipeline.unet, pipeline.scheduler
+    if not isinstance(scheduler, DDIMScheduler | LCMScheduler):
+        raise ModelError(f"scheduler {type(scheduler).__name__}: DiffRS runs with DDIM or LCM only")
+    kind = scheduler.config.prediction_type
+    if kind != "v_prediction":
+        raise ModelError(f"the base model predicts '{kind}', DiffRS needs v_prediction: SD 2.1 (768-v)")
+    if unet.config.in_channels != 8 or unet.config.num_class_embeds != 2:
+        raise ModelError(
+            f"the UNet has {unet.config.in_channels} input channels and {unet.config.num_class_embeds} "
+            "classes, DiffRS needs 8 and 2: this is another model's checkpoint"
+        )
+    width, wanted = pipeline.prompts.config.width, unet.config.cross_attention_dim
+    if width != wanted:
+        raise ModelError(
+            f"prompts of width {width} do not fit a UNet of text width {wanted}: "
+            "they come from another base model"
+        )

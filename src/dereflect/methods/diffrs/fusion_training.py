@@ -18,11 +18,11 @@ from torch import Tensor
 
 from dereflect.errors import InputError, ModelError, RecipeError
 from dereflect.methods.diffrs.autoencoder import decode, encode
-from dereflect.methods.diffrs.crops import LayerCrops
-from dereflect.methods.diffrs.fresh import starting_pipeline
 from dereflect.methods.diffrs.fusion import FidelityFusion
 from dereflect.methods.diffrs.objective import PartObjective, PartSettings, read_settings
 from dereflect.methods.diffrs.settings import DiffRSSettings
+from dereflect.methods.diffrs.starting_point import starting_pipeline
+from dereflect.methods.diffrs.training_crops import LayerCrops
 from dereflect.methods.objective import Batch, Moment, Turn
 from dereflect.nn.discriminator import PatchDiscriminator
 from dereflect.nn.losses import perceptual_loss
