@@ -31,24 +31,25 @@ def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
     """
     kind = wanted.partition(":")[0]
     if kind not in DEVICES:
-        raise InputError(f"device '{wanted}' is unknown; one of {', '.join(DEVICES)}")
+        raise InputError(wanted, f"unknown; one of {', '.join(DEVICES)}", option="device")
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise InputError(f"device cuda cannot be used: {_why_no_cuda() or 'no NVIDIA GPU was found'}")
+            reason = _why_no_cuda() or "no NVIDIA GPU was found"
+            raise InputError(wanted, f"cannot be used: {reason}", option="device")
         if ":" in wanted and wanted not in {f"cuda:{index}" for index in range(torch.cuda.device_count())}:
-            raise InputError(f"device {wanted} is not there; {torch.cuda.device_count()} GPUs were found")
+            raise InputError(wanted, f"no such GPU; {torch.cuda.device_count()} were found", option="device")
         return torch.device(wanted), ""
     if kind == "mps":
         if not torch.backends.mps.is_available():
             raise InputError(
-                "device mps cannot be used: it needs a Mac with Apple silicon and macOS 12.3 or later"
+                wanted,
+                "cannot be used: it needs a Mac with Apple silicon and macOS 12.3 or later",
+                option="device",
             )
         return torch.device("mps"), ""
     if kind == "cpu":
         there = torch.cuda.is_available() or torch.backends.mps.is_available()
-        return torch.device(
-            "cpu"
-        ), "a GPU is present and not used, because --device cpu was given" if there else ""
+        return torch.device("cpu"), "a GPU is present and not used: the CPU was asked for" if there else ""
     if torch.cuda.is_available():
         return torch.device("cuda"), ""
     if torch.backends.mps.is_available():
@@ -84,15 +85,19 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     if wanted not in DTYPES:
-        raise InputError(f"dtype '{wanted}' is unknown; one of auto, {', '.join(DTYPES)}")
+        raise InputError(wanted, f"unknown; one of auto, {', '.join(DTYPES)}", option="dtype")
     dtype = DTYPES[wanted]
     if dtype is torch.float16 and device.type == "cpu":
         raise InputError(
-            "dtype float16 cannot be used on the CPU, which has no arithmetic for it; take bfloat16 or auto"
+            wanted,
+            "cannot be used on the CPU, which has no arithmetic for it; take bfloat16 or auto",
+            option="dtype",
         )
     if dtype is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
         raise InputError(
-            "dtype bfloat16 cannot be used on this GPU, which is too old for it; take float16 or auto"
+            wanted,
+            "cannot be used on this GPU, which is too old for it; take float16 or auto",
+            option="dtype",
         )
     return dtype
 

@@ -67,6 +67,9 @@ class Remedy:
 
 OVERWRITE = Remedy("{} replaces it", Option("overwrite", True))
 
+UNNAMED = "picture"
+"""The subject of errors of a picture that came without a file name."""
+
 
 class DereflectError(Exception):
     """Base of every error that is the user's to mend: one line, no traceback, exit code 2.

@@ -46,4 +46,4 @@ def validated(kind: type[Settings], values: Mapping[str, Any], source: str = "se
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {first_fault(error)}") from error
+        raise RecipeError(source, first_fault(error)) from error

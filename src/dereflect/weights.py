@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import InputError, ModelError, first_line
 from dereflect.files import writing
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such weights file")
+        raise InputError(path, "no such weights file")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -50,7 +50,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+            raise InputError(
+                path, f"not a readable safetensors file ({first_line(error)}); fetch it again"
+            ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickle protocols; what cannot be read is an error
@@ -58,17 +60,18 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if _is_pickle(path):
             raise ModelError(
-                f"{path}: refused, because this pickle asks to run code or holds more than tensors; "
-                "only safe loading is done (convert it to safetensors where you trust it)"
+                path,
+                "refused, because this pickle asks to run code or holds more than tensors; "
+                "only safe loading is done (convert it to safetensors where you trust it)",
             ) from error
-        raise InputError(f"{path}: not a checkpoint (neither safetensors nor a torch.save file)") from error
+        raise InputError(path, "not a checkpoint (neither safetensors nor a torch.save file)") from error
     except (EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise InputError(f"{path}: not a readable checkpoint ({first}); fetch it again") from error
+        reason = f"not a readable checkpoint ({first_line(error)}); fetch it again"
+        raise InputError(path, reason) from error
     if isinstance(content, list):  # e.g. a list of per-block dictionaries
         content = {str(index): item for index, item in enumerate(content)}
     if not isinstance(content, Mapping):
-        raise ModelError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
+        raise ModelError(path, f"holds a {type(content).__name__}, not a dictionary of tensors")
     return dict(content)
 
 
@@ -131,7 +134,7 @@ def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what
         if names
     ]
     if parts:
-        raise ModelError(f"{what}: the weights do not fit; {'; '.join(parts)}")
+        raise ModelError(what, f"the weights do not fit; {'; '.join(parts)}")
 
 
 def download(url: str, name: str, checksum: str = "", report: Report | None = None) -> Path:

@@ -63,7 +63,7 @@ def test_faults_are_one_line_and_come_before_the_work(pairs, tmp_path):
         invoke("evaluate", "--data", pairs, "--model", "defualt", "-o", out)
     with pytest.raises(InputError, match="two data sets are called 'pairs'"):
         invoke("evaluate", "--data", pairs, "--data", pairs, "-o", out)
-    with pytest.raises(InputError, match="no protocol 'x'"):
+    with pytest.raises(InputError, match="protocol x: unknown"):
         invoke("evaluate", "--data", pairs, "--protocol", "x", "-o", out)
     (pairs / "transmission_layer" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.png: has no partner"):
@@ -112,7 +112,7 @@ def test_a_variants_own_weights_may_lie_below_the_model_given(model_folder, tmp_
     ablation = read_ablation(file)
     (model,) = load_variants(ablation, str(model_folder.parent), {}, {"device": "cpu"})
     assert model.name == "a"
-    with pytest.raises(InputError, match="'a' names no model"):
+    with pytest.raises(InputError, match="'a': names no model"):
         next(load_variants(ablation, None, {}, {}))
 
 

@@ -94,7 +94,7 @@ def test_a_protocol_fixes_the_size_that_the_model_sees(tmp_path):
     assert set(record.layers["transmission"]) == {"psnr", "psnr_aligned", "ssim"}
     with pytest.raises(InputError, match="at least 32 pixels"):
         PROTOCOLS["dsrnet"].aligned_size(31, 100)
-    with pytest.raises(InputError, match="no protocol 'x'; one of plain"):
+    with pytest.raises(InputError, match="protocol x: unknown; one of plain"):
         find_protocol("x")
 
 

@@ -40,7 +40,7 @@ def test_a_wrong_recipe_names_the_key_and_the_remedy(overrides: list[str], messa
 
 
 def test_a_missing_data_folder_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"data folder nowhere \(data\) does not exist; give data=FOLDER"):
+    with pytest.raises(RecipeError, match=r"nowhere: no such folder \(data 'data'\); give data=FOLDER"):
         folders(load_recipe("default", ["data=nowhere"]))
 
 

@@ -116,7 +116,7 @@ def test_the_exported_model_holds_the_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_work(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a step takes 16 samples, but the data has 12"):
+    with pytest.raises(RecipeError, match="batch_size: a step takes 16 samples, but the data has 12"):
         run(tmp_path, batch_size=16)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from dereflect.batch.job import ATTEMPTS, BatchJob, Fleet
 from dereflect.batch.plan import Photo
 from dereflect.batch.work import Row, Worker, given_up
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import InputError, MissingExtra, Remedy, first_line
 
 GROUPS_A_ROUND = 4096
 """Tasks handed to Ray at a time: bounds the driver's memory, whatever the number of photos."""
@@ -159,8 +159,8 @@ def _connect(fleet: Fleet) -> tuple[Any, bool]:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise InputError(f"--address {address}: no Ray cluster answers there ({first})") from error
+        reason = f"no Ray cluster answers there ({first_line(error)})"
+        raise InputError(address, reason, option="address") from error
     return ray, True
 
 
@@ -172,7 +172,9 @@ def _room(ray: Any, fleet: Fleet) -> int:
         room = min(room, int(have.get("GPU", 0) / fleet.gpus))
     if room < 1:
         raise InputError(
-            f"the cluster has {have.get('CPU', 0):g} cores and {have.get('GPU', 0):g} GPUs, and a worker "
-            f"needs {fleet.cpus:g} and {fleet.gpus:g}; ask for less with --num-cpus or --num-gpus"
+            "the cluster",
+            f"has {have.get('CPU', 0):g} cores and {have.get('GPU', 0):g} GPUs, and a worker needs "
+            f"{fleet.cpus:g} and {fleet.gpus:g}",
+            remedy=Remedy("ask for less with {} or {}", "cpus", "gpus"),
         )
     return room

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dereflect.errors import Spell
 from dereflect.images import DEFAULT_MAX_PIXELS
 
 State = Literal["done", "refused", "failed"]
@@ -61,6 +62,7 @@ class BatchJob:
         batch_size: photos of one size that share a run of the network. 1 gives the same bytes as single runs.
         shard: (i, n) does only every n-th photo from the i-th on, counted from 0.
         retry_refused: try again what was refused.
+        spell: how the errors in the manifest write options; see `dereflect.errors`.
     """
 
     source: str
@@ -78,6 +80,7 @@ class BatchJob:
     batch_size: int = 1
     shard: tuple[int, int] = (0, 1)
     retry_refused: bool = False
+    spell: Spell = str
 
     @property
     def fingerprint(self) -> str:

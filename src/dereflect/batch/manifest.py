@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dereflect.batch.places import Place
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import InputError, MissingExtra, first_line
 
 FOLDER = "_dereflect/manifest"
 COLUMNS = {
@@ -87,7 +87,9 @@ class Manifest:
             try:
                 self._write_part(_table(self._waiting))
             except OSError as error:
-                raise InputError(f"{self.place}/{FOLDER}: cannot be written ({error})") from error
+                raise InputError(
+                    f"{self.place}/{FOLDER}", f"cannot be written ({first_line(error)})"
+                ) from error
         self._waiting = []
         self._written = time.monotonic()
 
@@ -135,10 +137,8 @@ class Manifest:
             wanted = None if columns is None else list(columns)
             return pyarrow.parquet.read_table(io.BytesIO(self.place.read(path)), columns=wanted)
         except Exception as error:
-            first = (str(error).splitlines() or ["?"])[0]
-            raise InputError(
-                f"{self.place}/{path}: this part of the manifest cannot be read ({first}); move it away"
-            ) from error
+            reason = f"this part of the manifest cannot be read ({first_line(error)}); move it away"
+            raise InputError(f"{self.place}/{path}", reason) from error
 
     def _write_part(self, table: Any) -> None:
         import pyarrow.parquet

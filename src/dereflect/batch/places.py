@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import InputError, MissingExtra, first_line
 
 WHOLE_OBJECT_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"})
 """Protocols whose single put appears whole or not at all; elsewhere we write aside and move."""
@@ -52,10 +52,10 @@ class Place:
             self.files, self.root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
             package = _PACKAGES.get(self.protocol)
-            hint = f"run  pip install {package}" if package else str(error)
-            raise InputError(f"{self.url}: this kind of address needs another package; {hint}") from error
+            hint = f"run pip install {package}" if package else first_line(error)
+            raise InputError(self.url, f"this kind of address needs another package; {hint}") from error
         except ValueError as error:
-            raise InputError(f"{self.url}: not an address that can be opened ({error})") from error
+            raise InputError(self.url, f"not an address that can be opened ({first_line(error)})") from error
         self.root = self.root.rstrip("/") or "/"
         self.local = self.protocol in ("file", "local")
         if self.local:
@@ -81,7 +81,7 @@ class Place:
             with _plain_errors():
                 return bool(self.files.exists(self.root))
         except OSError as error:
-            raise InputError(f"{self.url}: cannot be reached ({_reason(error)})") from error
+            raise InputError(self.url, f"cannot be reached ({first_line(error)})") from error
 
     def folders(self) -> Iterator[tuple[str, list[Entry]]]:
         """Every folder below the root with its files, one folder at a time, in the order of names.
@@ -118,7 +118,7 @@ class Place:
                 except TypeError:  # a file system without a listing cache takes no `refresh`
                     infos = self.files.ls(self.full(folder), detail=True)
         except OSError as error:
-            raise InputError(f"{self.url}/{folder}: cannot be listed ({_reason(error)})") from error
+            raise InputError(f"{self.url}/{folder}", f"cannot be listed ({first_line(error)})") from error
         folders, entries = [], []
         for info in infos:
             name = posixpath.basename(str(info["name"]).rstrip("/"))
@@ -147,7 +147,7 @@ class Place:
                         path = posixpath.join(folder, item.name)
                         entries.append(Entry(path, state.st_size, str(state.st_mtime_ns)))
         except OSError as error:
-            raise InputError(f"{self.full(folder)}: cannot be listed ({_reason(error)})") from error
+            raise InputError(self.full(folder), f"cannot be listed ({first_line(error)})") from error
         return folders, sorted(entries, key=lambda entry: entry.path)
 
     def read(self, path: str) -> bytes:
@@ -223,7 +223,3 @@ def _plain_errors() -> Iterator[None]:
 
 def _temporary_name() -> str:
     return f"{os.getpid()}-{secrets.token_hex(6)}.part"
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

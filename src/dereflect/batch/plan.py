@@ -30,11 +30,11 @@ def check_places(source: Place, destination: Place) -> None:
         InputError: the source is not there, or both are the same.
     """
     if not source.exists():
-        raise InputError(f"{source}: no such folder")
+        raise InputError(source, "no such folder")
     if source.local and source.files.isfile(source.root):
-        raise InputError(f"{source}: is a file; give a folder, or use `dereflect separate`")
+        raise InputError(source, "is a file; give a folder, or use `dereflect separate`")
     if (source.protocol, source.root) == (destination.protocol, destination.root):
-        raise InputError(f"{destination}: outputs cannot go into the source itself; choose another folder")
+        raise InputError(destination, "outputs cannot go into the source itself; choose another folder")
 
 
 def find_work(

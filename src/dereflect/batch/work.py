@@ -17,7 +17,7 @@ from dereflect.batch.job import LARGEST_FILE, BatchJob
 from dereflect.batch.manifest import NOTHING
 from dereflect.batch.places import Place, digest
 from dereflect.batch.plan import Photo
-from dereflect.errors import DereflectError, InputError, MissingExtra
+from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Spell
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
 from dereflect.separation import Separation, output_paths
@@ -96,7 +96,7 @@ class Worker:
                 row |= {"width": picture.width, "height": picture.height}
                 yield _Read(photo, picture, row)
             except Exception as error:
-                yield _failed(row, error)
+                yield _failed(row, error, self.job.spell)
 
     def _separated(self, items: Iterable[_Read | Row]) -> Iterator[tuple[Row, Encoded | None]]:
         """Rows that failed, as they are, and separated photos with what is to be written."""
@@ -147,7 +147,7 @@ class Worker:
                 for layer, path in paths.items()
             }
         except Exception as error:
-            return _failed(item.row, error), None
+            return _failed(item.row, error, self.job.spell), None
         return item.row, encoded
 
     def _output_paths(self, item: _Read) -> dict[str, str]:
@@ -159,7 +159,8 @@ class Worker:
         for path in paths.values():
             if not item.photo.alone and posixpath.splitext(path)[1] != own.suffix:
                 raise InputError(
-                    f"its output {path} could be that of another photo of this name; rename one of them"
+                    UNNAMED,
+                    f"its output {path} could be that of another photo of this name; rename one of them",
                 )
         return paths
 
@@ -177,7 +178,7 @@ class Worker:
     def _read(self, photo: Photo) -> bytes:
         if photo.size > LARGEST_FILE:
             raise InputError(
-                f"is {photo.size / 1e9:.1f} GB; files over {LARGEST_FILE / 1e9:.1f} GB are refused"
+                UNNAMED, f"is {photo.size / 1e9:.1f} GB; files over {LARGEST_FILE / 1e9:.1f} GB are refused"
             )
         return self.source.read(photo.path)
 
@@ -187,7 +188,7 @@ class Worker:
                 self.destination.write(path, content)
                 row |= {layer: path, f"{layer}_bytes": len(content), f"{layer}_sha256": digest(content)}
         except Exception as error:
-            return _failed(row, error)
+            return _failed(row, error, self.job.spell)
         return row | {"state": "done", "finished": time.time()}
 
 
@@ -206,10 +207,13 @@ def given_up(photo: Photo, job: BatchJob, attempts: int) -> Row:
     }
 
 
-def _failed(row: Row, error: Exception) -> Row:
+def _failed(row: Row, error: Exception, spell: Spell) -> Row:
     """The picture's fault is a refusal; anything else (a full disk, a lost network) is worth a retry."""
     refused = isinstance(error, DereflectError) and not isinstance(error, MissingExtra)
-    text = " ".join(str(error).split()).removeprefix("picture: ")
+    if isinstance(error, DereflectError):
+        text = error.rest(spell) if error.subject == UNNAMED else error.line(spell)
+    else:
+        text = " ".join(str(error).split())
     if not refused:
         text = f"{type(error).__name__}: {text}"
     return row | {"state": "refused" if refused else "failed", "error": text[:500], "finished": time.time()}

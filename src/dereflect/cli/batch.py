@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dereflect.cli.messages import flag
 from dereflect.cli.options import (
     Device,
     DeviceOption,
@@ -165,6 +166,7 @@ def batch(
         batch_size=batch_size,
         shard=parse_shard(shard),
         retry_refused=retry_refused,
+        spell=flag,
     )
     report = _Report(quiet, as_json)
     try:

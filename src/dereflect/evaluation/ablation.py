@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dereflect import recipes
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Remedy, first_line
 from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
 from dereflect.evaluation.summary import Row
@@ -56,19 +56,19 @@ def read_ablation(source: str | Path) -> Ablation:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         ablation = Ablation.model_validate(content)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(path, f"cannot be read ({first_line(error)})") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise InputError(path, f"not valid YAML ({first_line(error)})") from error
     except ValidationError as error:
-        raise InputError(f"{path}: {first_fault(error)}") from error
+        raise InputError(path, first_fault(error)) from error
     names = [variant.name for variant in ablation.variants]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{path}: two variants are called '{name}'")
+            raise InputError(path, f"two variants are called '{name}'")
     for variant in ablation.variants:
         unknown = set(variant.shows) - set(ablation.switches)
         if unknown:
-            raise InputError(f"{path}: '{variant.name}' shows '{sorted(unknown)[0]}', which is no switch")
+            raise InputError(path, f"'{variant.name}' shows '{sorted(unknown)[0]}', which is no switch")
     return ablation
 
 
@@ -88,7 +88,9 @@ def load_variants(
         shared = model or ablation.model
         source = variant.model or shared
         if source is None or ("{model}" in source and shared is None):
-            raise InputError(f"ablation variant '{variant.name}' names no model; give --model")
+            raise InputError(
+                f"ablation variant '{variant.name}'", "names no model", remedy=Remedy("give {}", "model")
+            )
         source = source.replace("{model}", shared or "")
         mine = {**options, **variant.options}
         yield Model(load(source, options=mine, **settings), variant.name, {**settings, **mine})

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError
+from dereflect.errors import UNNAMED, InputError
 from dereflect.images.fidelity import pair
 from dereflect.images.fidelity import psnr as psnr
 
@@ -69,9 +69,7 @@ def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, 
         weights /= weights.sum()
         covariance_scale = 1.0
     if min(x.shape) < side:
-        raise InputError(
-            f"SSIM needs pictures of at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}"
-        )
+        raise InputError(UNNAMED, f"SSIM needs at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}")
     mean_x, mean_y = _windowed(x, weights), _windowed(y, weights)
     var_x = covariance_scale * (_windowed(x * x, weights) - mean_x**2)
     var_y = covariance_scale * (_windowed(y * y, weights) - mean_y**2)
@@ -116,9 +114,7 @@ def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -
     """
     x, y = pair(estimate, target)
     if min(x.shape[:2]) < side:
-        raise InputError(
-            f"LMSE needs pictures of at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}"
-        )
+        raise InputError(UNNAMED, f"LMSE needs at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}")
     error = energy = 0.0
     for top in range(0, x.shape[0] - side + 1, stride):
         for left in range(0, x.shape[1] - side + 1, stride):

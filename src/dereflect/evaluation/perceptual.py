@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dereflect.downloads import fetch as download
 from dereflect.downloads import show_progress
-from dereflect.errors import InputError
+from dereflect.errors import UNNAMED, InputError
 from dereflect.evaluation.backbones import Features, alexnet, squeezenet, vgg16
 from dereflect.evaluation.protocol import Picture
 from dereflect.weights import cache_folder, check_keys, read_checkpoint
@@ -229,7 +229,7 @@ def build_perceptual(column: str, learned: Path, backbone: Path) -> Lpips | Dist
 def _as_measure(net: nn.Module) -> Callable[[Picture, Picture], float]:
     def measure(estimate: Picture, target: Picture) -> float:
         if min(estimate.shape[:2]) < 32:
-            raise InputError(f"{type(net).__name__.upper()} needs at least 32x32 pixels")
+            raise InputError(UNNAMED, f"{type(net).__name__.upper()} needs at least 32x32 pixels")
         with torch.inference_mode():
             x, y = (torch.from_numpy(_planes(picture)) for picture in (estimate, target))
             return float(net(x, y))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError
+from dereflect.errors import UNNAMED, InputError
 from dereflect.evaluation import metrics
 from dereflect.images.fidelity import align
 
@@ -127,7 +127,8 @@ class Protocol:
             width, height = (max(self.multiple, int(side * scale)) for side in (width, height))
         if min(width, height) < self.multiple:
             raise InputError(
-                f"protocol {self.name} needs at least {self.multiple} pixels a side, not {width}x{height}"
+                UNNAMED,
+                f"protocol {self.name} needs at least {self.multiple} pixels a side, not {width}x{height}",
             )
         return width // self.multiple * self.multiple, height // self.multiple * self.multiple
 
@@ -229,5 +230,5 @@ def find_protocol(name: str) -> Protocol:
         InputError: no preset of that name.
     """
     if name not in PROTOCOLS:
-        raise InputError(f"no protocol '{name}'; one of {', '.join(PROTOCOLS)}")
+        raise InputError(name, f"unknown; one of {', '.join(PROTOCOLS)}", option="protocol")
     return PROTOCOLS[name]

@@ -65,9 +65,7 @@ def read_records(path: Path) -> dict[str, Record]:
         except (json.JSONDecodeError, TypeError) as error:
             if number == len(lines):
                 break
-            raise InputError(
-                f"{path}: line {number} is not a record; remove the file to start anew"
-            ) from error
+            raise InputError(path, f"line {number} is not a record; remove the file to start anew") from error
         layers = {layer: {k: float(v) for k, v in row.items()} for layer, row in record.layers.items()}
         found[record.key] = Record(**{**asdict(record), "layers": layers})
     return found

@@ -18,7 +18,7 @@ from PIL import Image
 from dereflect._version import __version__
 from dereflect.data.layouts import DataSet
 from dereflect.data.pairs import Pair, read_rgb
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 from dereflect.evaluation.cost import measured_cost
 from dereflect.evaluation.protocol import Perceptual, Picture, to_levels
 from dereflect.evaluation.protocol import Protocol as Preset
@@ -143,7 +143,7 @@ def _one(
                 for layer, truth in loaded.truths.items()
             }
         except InputError as error:
-            raise InputError(f"{pair.blended}: {error}") from error
+            raise error.about(pair.blended) from error
         record = Record(
             key=key,
             model=system.name,
@@ -171,7 +171,7 @@ def load_pair(pair: Pair, protocol: Preset, cut_to_common: bool = False) -> Load
         pictures = {role: picture[:height, :width] for role, picture in pictures.items()}
     shapes = {picture.shape for picture in pictures.values()}
     if len(shapes) > 1:
-        raise InputError(f"{pair.transmission}: its size is not that of {pair.blended}")
+        raise InputError(pair.transmission, f"its size is not that of {pair.blended}")
     height, width = pictures["transmission"].shape[:2]
     size = protocol.aligned_size(width, height)
     if size != (width, height):
@@ -227,7 +227,7 @@ def _digest(pair: Pair) -> str:
         try:
             digest.update(role.encode() + hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise InputError(path, f"cannot be read ({first_line(error)})") from error
     return digest.hexdigest()
 
 

@@ -139,7 +139,7 @@ def _child() -> None:
     try:
         speed = measure(model, megapixels, options, settings)
     except DereflectError as error:
-        speed = Speed(model, megapixels, reason=" ".join(str(error).split()))
+        speed = Speed(model, megapixels, reason=str(error))
     sys.stdout.write(json.dumps(asdict(speed)) + "\n")
     sys.stdout.flush()
     os._exit(0)  # libraries' clean-up at exit is none of the measurement

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from dereflect.errors import InputError, first_line
-from dereflect.images.picture import UNNAMED, Array
+from dereflect.errors import UNNAMED, InputError, first_line
+from dereflect.images.picture import Array
 
 SAME_COLOURS = 2
 """Levels of 255 by which a profile may differ from sRGB and still count as sRGB."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dereflect.errors import InputError, MissingExtra, first_line
-from dereflect.images.picture import UNNAMED, Array
+from dereflect.errors import UNNAMED, InputError, MissingExtra, first_line
+from dereflect.images.picture import Array
 
 BITS_PER_SAMPLE, SAMPLE_FORMAT = 258, 339
 

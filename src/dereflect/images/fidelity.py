@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError
+from dereflect.errors import UNNAMED, InputError
 from dereflect.images.picture import Array
 
 
@@ -69,5 +69,5 @@ def pair(estimate: Any, target: Any) -> tuple[NDArray[np.float64], NDArray[np.fl
     """
     x, y = (np.asarray(picture) for picture in (estimate, target))
     if x.shape != y.shape:
-        raise InputError(f"pictures of different shapes cannot be compared: {x.shape} and {y.shape}")
+        raise InputError(UNNAMED, f"its shape {x.shape} is not that of the truth, {y.shape}")
     return x.astype(np.float64), y.astype(np.float64)

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[Any]
-UNNAMED = "picture"
-"""What errors call a picture that came without a file name."""
 
 
 @dataclass(frozen=True)

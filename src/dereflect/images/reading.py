@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dereflect.errors import DereflectError, InputError, MissingExtra, Remedy, first_line
+from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.images import colour, deep, metadata
-from dereflect.images.picture import UNNAMED, Array, Metadata, Picture
+from dereflect.images.picture import Array, Metadata, Picture
 
 DEFAULT_MAX_PIXELS = 200_000_000
 PICTURE_SUFFIXES = frozenset(

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
-from dereflect.errors import InputError, Remedy
+from dereflect.errors import UNNAMED, InputError, Remedy
 from dereflect.images.metadata import DESCRIPTIVE_TAGS, EXIF_FOLDER, GPS_FOLDER
-from dereflect.images.picture import UNNAMED, Metadata, Picture, convert_depth
+from dereflect.images.picture import Metadata, Picture, convert_depth
 
 _ROWS = 64  # of one strip
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7

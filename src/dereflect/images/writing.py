@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dereflect.errors import OVERWRITE, DereflectError, InputError, MissingExtra, Remedy, first_line
+from dereflect.errors import OVERWRITE, UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.files import writing
-from dereflect.images.picture import UNNAMED, Metadata, Picture, convert_depth
+from dereflect.images.picture import Metadata, Picture, convert_depth
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF", "webp": "WEBP"}
 """Names of the option ``format`` to Pillow's names; ``keep`` takes the input's own."""

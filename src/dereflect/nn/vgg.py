@@ -120,8 +120,9 @@ def check_hash_in_name(path: Path) -> None:
     match = re.search(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$", path.name)
     if match and path.is_file() and not (digest := sha256(path)).startswith(match[1]):
         raise ModelError(
-            f"{path}: wrong checksum (its sha256 begins {digest[: len(match[1])]}, not {match[1]}); "
-            f"the file is damaged or another one: fetch {WEIGHTS_URL} again"
+            path,
+            f"wrong checksum (its sha256 begins {digest[: len(match[1])]}, not {match[1]}); "
+            f"the file is damaged or another one: fetch {WEIGHTS_URL} again",
         )
 
 
@@ -137,17 +138,18 @@ def _find_weights(source: str | os.PathLike[str] | None) -> Path:
     if cached.is_file():
         return cached
     raise ModelError(
-        f"VGG-19 weights are needed and not part of the package: put {WEIGHTS_NAME} ({WEIGHTS_URL}) at "
-        f"{cached}, or give vgg=PATH, vgg=download or ${ENVIRONMENT_VARIABLE}; the model 'default' needs none"
+        "VGG-19 weights",
+        f"are needed and not part of the package: put {WEIGHTS_NAME} ({WEIGHTS_URL}) at {cached}, or give "
+        f"vgg=PATH, vgg=download or ${ENVIRONMENT_VARIABLE}; the model 'default' needs none",
     )
 
 
 def _weights_in(path: Path, option: str) -> Path:
     if not path.is_dir():
         if not path.is_file():
-            raise InputError(f"{path}: no such VGG-19 weights file ({option}); it is {WEIGHTS_URL}")
+            raise InputError(path, f"no such VGG-19 weights file ({option}); it is {WEIGHTS_URL}")
         return path
     for candidate in [path / WEIGHTS_NAME, *sorted(path.glob("*.safetensors"))]:
         if candidate.is_file():
             return candidate
-    raise InputError(f"{path}: no VGG-19 weights in this folder ({option}); put {WEIGHTS_NAME} there")
+    raise InputError(path, f"no VGG-19 weights in this folder ({option}); put {WEIGHTS_NAME} there")

@@ -40,7 +40,7 @@ def find(source: str | Path, kind: str = "", error: type[DereflectError] = Recip
             stacklevel=2,
         )
         return own
-    raise error(f"{source}: no such file, and no recipe of that name; {nearest(path.stem, names(kind))}")
+    raise error(source, f"no such file, and no recipe of that name; {nearest(path.stem, names(kind))}")
 
 
 def summary(path: Path) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from dereflect import recipes
 from dereflect.catalog import families
-from dereflect.errors import RecipeError
+from dereflect.errors import RecipeError, first_line
 from dereflect.strict import Strict, first_fault, nearest
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise RecipeError(path, f"not valid YAML ({first_line(error)})") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+        raise RecipeError(path, "a recipe is a mapping of keys to values")
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise RecipeError(f"{override}: an override is written key=value")
+            raise RecipeError(override, "an override is written key=value")
         try:
             _put(content, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise RecipeError(f"{override}: the value is not valid YAML") from error
+            raise RecipeError(override, "the value is not valid YAML") from error
     return parse_recipe(content, str(path))
 
 
@@ -85,13 +85,13 @@ def parse_recipe(content: Mapping[str, Any], source: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {first_fault(error)}") from error
+        raise RecipeError(source, first_fault(error)) from error
     if recipe.objective not in (known := objectives()):
         hint = nearest(recipe.objective, known)
-        raise RecipeError(f"{source}: objective '{recipe.objective}' is unknown; {hint}")
+        raise RecipeError(source, f"objective '{recipe.objective}' is unknown; {hint}")
     schedule = recipe.schedule
     if (schedule.steps is None) == (schedule.epochs is None):
-        raise RecipeError(f"{source}: schedule needs either steps or epochs")
+        raise RecipeError(source, "schedule needs either steps or epochs")
     return recipe
 
 
@@ -106,7 +106,7 @@ def folders(recipe: Recipe) -> dict[str, Path]:
     for name, text in named.items():
         folder = Path(text).expanduser()
         if not folder.is_dir():
-            raise RecipeError(f"data folder {folder} ({name}) does not exist; give data=FOLDER")
+            raise RecipeError(folder, f"no such folder (data '{name}'); give data=FOLDER")
         result[name] = folder
     return result
 
@@ -125,7 +125,7 @@ def objective_class(name: str) -> type[Objective]:
     for family in families():
         if name in family.objectives:
             return family.objective(name)
-    raise RecipeError(f"objective '{name}' is unknown; {nearest(name, objectives())}")
+    raise RecipeError(f"objective '{name}'", f"unknown; {nearest(name, objectives())}")
 
 
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
@@ -136,6 +136,6 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     for part in parts[:-1]:
         nested = place.setdefault(part, {})
         if not isinstance(nested, dict):
-            raise RecipeError(f"override {key}: '{part}' is a value, not a group of keys")
+            raise RecipeError(f"override {key}", f"'{part}' is a value, not a group of keys")
         place = nested
     place[parts[-1]] = value

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dereflect.errors import MissingExtra, RecipeError
+from dereflect.errors import MissingExtra, RecipeError, first_line
 from dereflect.files import writing
 from dereflect.methods.objective import Moment, Objective
 from dereflect.training.averaging import MovingAverage
@@ -64,8 +64,9 @@ class Trainer:
         self.samples_per_step = schedule.batch_size * schedule.accumulate * world
         if self.samples_per_step > len(objective.samples):
             raise RecipeError(
+                "batch_size",
                 f"a step takes {self.samples_per_step} samples, but the data has {len(objective.samples)}; "
-                "lower batch_size or add data"
+                "lower it or add data",
             )
         steps_per_epoch = len(objective.samples) / self.samples_per_step
         self.total_steps = schedule.steps or math.ceil((schedule.epochs or 1) * steps_per_epoch)
@@ -232,12 +233,12 @@ class Trainer:
         wanted = self.recipe.schedule.resume
         if wanted == "never":
             if _checkpoints(self.folder):
-                raise RecipeError(f"{self.folder}: holds checkpoints; choose another output or resume=auto")
+                raise RecipeError(self.folder, "holds checkpoints; choose another output or resume=auto")
             return
         found = _checkpoints(self.folder if wanted == "auto" else Path(wanted))
         if not found:
             if wanted != "auto":
-                raise RecipeError(f"{wanted}: no checkpoint there to resume from")
+                raise RecipeError(wanted, "no checkpoint there to resume from")
             return
         state = torch.load(found[-1], map_location="cpu", weights_only=True)
         try:
@@ -246,10 +247,8 @@ class Trainer:
             for name, optimizer in self.objective.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
         except (KeyError, RuntimeError, ValueError) as error:
-            first = (str(error).splitlines() or ["?"])[0]
-            raise RecipeError(
-                f"{found[-1]}: does not fit this recipe ({first}); choose another output"
-            ) from error
+            reason = f"does not fit this recipe ({first_line(error)}); choose another output"
+            raise RecipeError(found[-1], reason) from error
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         if self.accelerator.scaler and state["scaler"]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError
+from dereflect.errors import OVERWRITE, InputError
 from dereflect.images.picture import convert_depth
 from dereflect.separator import Separator
 from dereflect.video.film import Film, Frame, probe, read_frames
@@ -152,18 +152,18 @@ def separated_frames(
 
 
 def _check(job: VideoJob) -> None:
-    for name, value, known in (("--codec", job.codec, CODECS), ("--layer", job.layer, LAYERS)):
+    for name, value, known in (("codec", job.codec, CODECS), ("layer", job.layer, LAYERS)):
         if value not in known:
-            raise InputError(f"{name} {value}: unknown; one of {', '.join(known)}")
+            raise InputError(value, f"unknown; one of {', '.join(known)}", option=name)
     if not job.target.suffix:
-        raise InputError(f"{job.target}: give it an extension, such as .mp4 or .mkv, that tells its kind")
+        raise InputError(job.target, "give it an extension, such as .mp4 or .mkv, that tells its kind")
     if job.target.exists():
         if job.source.exists() and job.target.samefile(job.source):
-            raise InputError(f"{job.target}: is the film itself; choose another name")
+            raise InputError(job.target, "is the film itself; choose another name")
         if not job.overwrite:
-            raise InputError(f"{job.target}: exists already; --overwrite replaces it")
+            raise InputError(job.target, "exists already", remedy=OVERWRITE)
     if not job.target.parent.is_dir():
-        raise InputError(f"{job.target.parent}: no such folder")
+        raise InputError(job.target.parent, "no such folder")
 
 
 def _prepare_parts(job: VideoJob, film: Film, separator: Separator, crf: int) -> None:

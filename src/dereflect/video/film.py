@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError, MissingExtra
+from dereflect.errors import InputError, MissingExtra, first_line
 
 UNSPECIFIED = 2
 """FFmpeg's number for colour tags that say nothing."""
@@ -96,16 +96,16 @@ def opened(path: Path) -> Iterator[Any]:
     """
     av = import_av()
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a film")
+        raise InputError(path, "is a folder, not a film")
     try:
         container = av.open(os.fspath(path))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(path, "no such file") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is not a film that can be read ({_reason(error)})") from error
+        raise InputError(path, f"is not a film that can be read ({first_line(error)})") from error
     try:
         if not container.streams.video:
-            raise InputError(f"{path}: has no picture track")
+            raise InputError(path, "has no picture track")
         yield container
     finally:
         container.close()
@@ -123,13 +123,13 @@ def probe(path: Path) -> Film:
         try:
             first = next(container.decode(stream))
         except (av.FFmpegError, StopIteration) as error:
-            raise InputError(f"{path}: no frame can be decoded ({_reason(error)})") from error
+            raise InputError(path, f"no frame can be decoded ({first_line(error)})") from error
         display = None
         for data in first.side_data:
             if data.type.name == "DISPLAYMATRIX":
                 display = struct.unpack("=9i", bytes(data))
         if first.rotation % 90:
-            raise InputError(f"{path}: is turned by {first.rotation} degrees; only quarter turns can be done")
+            raise InputError(path, f"is turned by {first.rotation} degrees; only quarter turns can be done")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         return Film(
             path=path,
@@ -172,7 +172,7 @@ def read_frames(film: Film, start: int = 0) -> Iterator[Frame]:
                     continue
                 if (frame.width, frame.height) != (film.width, film.height):
                     raise InputError(
-                        f"{film.path}: changes its size at frame {index}; cut it there and do the parts"
+                        film.path, f"changes its size at frame {index}; cut it there and do the parts"
                     )
                 pixels = frame.reformat(
                     format=layout,
@@ -182,9 +182,4 @@ def read_frames(film: Film, start: int = 0) -> Iterator[Frame]:
                 ).to_ndarray()
                 yield Frame(index, time, np.ascontiguousarray(np.rot90(pixels, film.turns)))
         except av.FFmpegError as error:
-            raise InputError(f"{film.path}: damaged after frame {last} ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return strerror or (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(film.path, f"damaged after frame {last} ({first_line(error)})") from error

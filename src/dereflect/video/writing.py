@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, first_line
 from dereflect.files import write_text
 from dereflect.video.film import UNSPECIFIED, Film, Frame, import_av, opened
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
-"""Names of ``--codec`` to FFmpeg's encoders."""
+"""Names of the option ``codec`` to FFmpeg's encoders."""
 QUALITY = {"h264": 16, "hevc": 18, "av1": 22, "vp9": 20}
-"""Default of ``--crf``: differences from the separated frames are hard to see."""
+"""Default of the option ``crf``: differences from the separated frames are hard to see."""
 
 
 class ChunkWriter:
@@ -131,11 +131,10 @@ def assemble(film: Film, chunks: list[Path], target: Path) -> None:
                 output.mux_one(sound[0])
                 sound = next(waiting, None)
     except (av.FFmpegError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or ["?"])[0]
-        raise InputError(
-            f"{target.name}: this kind of file cannot hold the film or its sound ({first_line}); "
-            "try .mkv or .mp4"
-        ) from error
+        reason = (
+            f"this kind of file cannot hold the film or its sound ({first_line(error)}); try .mkv or .mp4"
+        )
+        raise InputError(target.name, reason) from error
 
 
 def _picture_packets(film: Film, chunks: list[Path]) -> Iterator[tuple[Any, float]]:

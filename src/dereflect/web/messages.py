@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dereflect.errors import DereflectError, Option
-from dereflect.images.picture import UNNAMED
+from dereflect.errors import UNNAMED, DereflectError, Option
 
 FIELDS = frozenset(("image", "model", "quality", "layers", "strength", "mask", "format", "metadata"))
 """Form fields; each is called as the Python option that it sets."""

@@ -64,7 +64,7 @@ def selective_scan(
         InputError: shapes that do not belong together, or a path that this machine does not have.
     """
     if path not in PATHS:
-        raise InputError(f"selective scan path '{path}' is unknown; one of {', '.join(PATHS)}")
+        raise InputError(f"selective scan path '{path}'", f"unknown; one of {', '.join(PATHS)}")
     inputs = ScanInputs(u, delta, A, B, C, D, delta_bias, delta_softplus, order, delta_weight)
     inputs.check()
     half = u.dtype in (torch.float16, torch.bfloat16)  # the recurrence accumulates over thousands of steps
@@ -95,7 +95,7 @@ def _choose(device: str, dtype: torch.dtype) -> tuple[str, str]:
     if device == "cpu":
         if importlib.util.find_spec("numba") is not None:
             return "cpu", ""
-        return "chunked", ", which is slow; for the fast one run  pip install 'dereflect[fast]'"
+        return "chunked", ", which is slow; for the fast one run pip install 'dereflect[fast]'"
     if device == "cuda":
         from dereflect.nn.selective_scan.mamba import fault_of_mamba
 
@@ -128,10 +128,10 @@ def implementation(path: str) -> Callable[[ScanInputs], Tensor]:
         from dereflect.nn.selective_scan.mamba import fault_of_mamba, selective_scan_mamba
 
         if fault := fault_of_mamba():
-            raise InputError(f"selective scan path 'mamba': {fault}; use path 'auto'")
+            raise InputError(f"selective scan path '{path}'", f"{fault}; use path 'auto'")
         return selective_scan_mamba
     from dereflect.nn.selective_scan.triton_kernel import fault_of_triton, selective_scan_triton
 
     if fault := fault_of_triton():
-        raise InputError(f"selective scan path 'triton': {fault}; use path 'auto'")
+        raise InputError(f"selective scan path '{path}'", f"{fault}; use path 'auto'")
     return selective_scan_triton

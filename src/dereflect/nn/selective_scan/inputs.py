@@ -46,7 +46,7 @@ class ScanInputs(NamedTuple):
         total = 2 * channels if ordered else channels
         groups = self.B.shape[1] if self.B.dim() == 4 else 0
         if self.delta_weight is not None and not ordered:
-            raise InputError("selective scan: delta_weight needs an order; multiply delta by it instead")
+            raise InputError("selective scan", "delta_weight needs an order; multiply delta by it instead")
         rank = channels if self.delta_weight is None else self.delta_weight.shape[-1]
         matrices = (batch, 2 if ordered else groups, self.A.shape[-1], length)
         wanted: dict[str, tuple[int, ...]] = {
@@ -63,9 +63,9 @@ class ScanInputs(NamedTuple):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
                 found = tuple(value.shape)
-                raise InputError(f"selective scan: {name} has shape {found}, but {shape} is needed")
+                raise InputError("selective scan", f"{name} has shape {found}, but {shape} is needed")
         if groups < 1 or total % groups:
-            raise InputError(f"selective scan: {groups} groups of B do not divide {total} channels")
+            raise InputError("selective scan", f"{groups} groups of B do not divide {total} channels")
 
     def in_dtype(self, dtype: torch.dtype) -> ScanInputs:
         """The same with all tensors but the order in one dtype."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from dereflect.errors import first_line
 from dereflect.nn.selective_scan.inputs import ScanInputs
 from dereflect.nn.selective_scan.reference import scan_both_ways
 
@@ -27,8 +28,9 @@ def fault_of_mamba() -> str | None:
         module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
         parameters = tuple(inspect.signature(module.selective_scan_fn).parameters)
     except Exception as error:  # a package built for other versions may fail in any way
-        first = (str(error).splitlines() or ["?"])[0]
-        return f"the installed mamba_ssm does not load ({first}); install one built for this PyTorch"
+        return (
+            f"the installed mamba_ssm does not load ({first_line(error)}); install one built for this PyTorch"
+        )
     if parameters[: len(WANTED)] != WANTED:
         return (
             f"the installed mamba_ssm has another interface ({', '.join(parameters)}); install mamba_ssm 2.x"
