@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dereflect.errors import InputError, MissingExtra, ModelError
+from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.methods.card import ModelCard
 from dereflect.methods.family import Family
 
@@ -87,9 +87,8 @@ def load_method(
     if text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
         return _load_hub(text, settings), text
     near = difflib.get_close_matches(text, CARDS, n=3, cutoff=0.3) or list(CARDS)
-    raise ModelError(
-        f"no model named '{text}', and no such file or folder; did you mean {' or '.join(near)}?"
-    )
+    reason = f"no model of this name, and no such file or folder; did you mean {' or '.join(near)}?"
+    raise ModelError(text, reason)
 
 
 def _load_folder(folder: Path, settings: Mapping[str, Any]) -> Method:
@@ -101,7 +100,7 @@ def _load_folder(folder: Path, settings: Mapping[str, Any]) -> Method:
     name, config = read_config(folder)
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder / 'config.json'}: method '{name}' is unknown; one of {known}")
+        raise ModelError(folder / "config.json", f"method '{name}' is unknown; one of {known}")
     found = family(name)
     return found.load().from_folder(folder, config, found.read_options(settings))
 
@@ -115,14 +114,14 @@ def _load_file(path: Path, settings: Mapping[str, Any]) -> Method:
     ):
         return _load_folder(path.parent, settings)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        raise InputError(f"{path}: is a picture, not a model")
+        raise InputError(path, "is a picture, not a model")
     checkpoint = read_checkpoint(path)
     for found in families():
         loader = found.load()
         if loader.recognises(checkpoint):
             return loader.from_checkpoint(path, checkpoint, found.read_options(settings))
     keys = ", ".join(list(checkpoint)[:5])
-    raise ModelError(f"{path}: a checkpoint of no known method (its first keys: {keys})")
+    raise ModelError(path, f"a checkpoint of no known method (its first keys: {keys})")
 
 
 def _load_hub(name: str, settings: Mapping[str, Any]) -> Method:
@@ -133,8 +132,6 @@ def _load_hub(name: str, settings: Mapping[str, Any]) -> Method:
     try:
         folder = snapshot_download(name)
     except Exception as error:
-        first = (str(error).splitlines() or ["?"])[0]
-        raise ModelError(
-            f"'{name}' is neither a model name nor a path, and the hub gave no answer ({first})"
-        ) from error
+        reason = f"neither a model's name nor a path, and the hub gave no answer ({first_line(error)})"
+        raise ModelError(name, reason) from error
     return _load_folder(Path(folder), settings)

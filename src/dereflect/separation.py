@@ -157,7 +157,7 @@ def output_paths(
         InputError: `layers` or `format` is unknown.
     """
     if layers not in LAYERS:
-        raise InputError(f"layers '{layers}' is unknown; one of {', '.join(LAYERS)}")
+        raise InputError(layers, f"unknown; one of {', '.join(LAYERS)}", option="layers")
     suffix = images.suffix_of(target_format(source_format, format), source_suffix if format == "keep" else "")
     names = (*LAYERS[layers], "side_by_side") if side_by_side else LAYERS[layers]
     return {name: folder / f"{stem}_{name}{suffix}" for name in names}

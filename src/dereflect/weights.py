@@ -92,9 +92,9 @@ def read_config(folder: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder}: not a model folder (no config.json in it)") from error
+        raise ModelError(folder, "not a model folder (no config.json in it)") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not valid JSON ({error})") from error
+        raise ModelError(path, f"not valid JSON ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("config", {}), dict):
         return None, {}
     return content.get("method"), content.get("config", {})

@@ -201,7 +201,7 @@ def test_an_unknown_model_gets_the_nearest_names(dereflect, tmp_path):
     done = dereflect("separate", photo(tmp_path / "a.png"), "--model", "defualt")
     assert done.code == 2
     assert len(done.lines) == 1
-    known = "dereflect: no model named 'defualt', and no such file or folder; did you mean default"
+    known = "dereflect: defualt: no model of this name, and no such file or folder; did you mean default"
     assert done.lines[0].startswith(known)
 
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dereflect.errors import InputError
+from dereflect.errors import UNNAMED, InputError
 from dereflect.images import Picture, read_any
-from dereflect.images.picture import UNNAMED, Array, convert_depth
+from dereflect.images.picture import Array, convert_depth
 
 SAME_SHAPE = 0.01
 """How far the proportions of a mask may differ from the picture's (reduced copies are rounded to pixels)."""

@@ -91,7 +91,7 @@ def test_download_asks_first_and_names_what_there_is(tmp_path, monkeypatch):
         run("models", "download", "diffrs")
     with pytest.raises(ModelError, match="nothing to download"):
         run("models", "download", "default")
-    with pytest.raises(ModelError, match="no model named 'nothing'"):
+    with pytest.raises(ModelError, match="nothing: no model of this name"):
         run("models", "download", "nothing")
     with pytest.raises(ModelError, match=r"weights of diffrs are not here.*models download diffrs --yes"):
         load_method("diffrs")
