@@ -142,7 +142,7 @@ def test_benchmark_measures_what_loads_and_says_why_the_rest_does_not(model_fold
     assert speeds[0]["operations"] > 0
     assert speeds[0]["share"] > 0
     assert speeds[1]["seconds"] is None
-    assert "no model named" in speeds[1]["reason"]
-    assert "no model named" in done.output
+    assert "no model of this name" in speeds[1]["reason"]
+    assert "no model of this name" in done.output
     table = (tmp_path / "speed.md").read_text()
     assert table.count("\n| ") == 3
