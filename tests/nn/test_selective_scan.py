@@ -156,7 +156,7 @@ def test_missing_numba_is_said_and_not_silent(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"path": "fastest"}, "path 'fastest' is unknown"),
+        ({"path": "fastest"}, "path 'fastest': unknown"),
         ({"A": torch.zeros(3, 3)}, "A has shape"),
         ({"B": torch.zeros(1, 2, 3, 8)}, "B has shape"),
         ({"order": torch.zeros(1, 5, dtype=torch.long)}, "has shape"),
