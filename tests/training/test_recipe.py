@@ -54,7 +54,7 @@ def test_a_recipe_is_found_by_name_from_anywhere_and_a_file_wins(tmp_path, monke
 
 
 def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(RecipeError, match="ytmt_ucd: no such file, and no recipe.*did you mean ytmt_uc"):
+    with pytest.raises(RecipeError, match=r"ytmt_ucd: no such file, and no recipe.*did you mean ytmt_uc"):
         load_recipe("ytmt_ucd")
     with pytest.raises(RecipeError, match=r"elsewhere/default\.yaml: no such file"):
         load_recipe("elsewhere/default.yaml")

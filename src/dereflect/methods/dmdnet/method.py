@@ -32,10 +32,10 @@ class DMDNetOptions(MethodOptions):
     banks: str | None = Field(
         None, description="the authors' memory_banks_latest.pt, for their network's file"
     )
-    depth: str | None = Field(
-        None, description="dpt_next_vit_large_384.pt of MiDaS v3.1, or 'download' (with depth_sha256)"
+    depth: str | None = Field(None, description="dpt_next_vit_large_384.pt of MiDaS v3.1, or 'download'")
+    depth_sha256: str = Field(
+        "", description="checksum that a download of it must have; else the first one's is kept"
     )
-    depth_sha256: str = Field("", description="checksum that the depth network's download must have")
     transmission_scan: Scan | None = Field(None, description="order in which the transmission is scanned")
     reflection_scan: Scan | None = Field(None, description="order in which the reflection is scanned")
     state_space: StateSpace | None = Field(
