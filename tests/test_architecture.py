@@ -46,9 +46,6 @@ ALLOWED = {
     "dereflect.cli.serve: serve",
     "dereflect.cli.synthesize: synthesize",
     "dereflect.cli.video: video",
-    "dereflect.evaluation.report: write_report",
-    "dereflect.video.convert: convert_video",
-    "dereflect.web.app: create_app",
     "dereflect.web.routes: make_router",
 }
 

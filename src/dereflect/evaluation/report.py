@@ -48,31 +48,15 @@ def write_report(
 
         tables = [ablation_table(ablation, rows, protocol), *tables]
     cost = price_table(prices(records))
-    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    machine = f"{os.cpu_count()} CPU cores, {system}"
     models = ", ".join(model for model in models_of(records) if model != UNTOUCHED)
     title = ablation.title if ablation is not None else models
-    now = datetime.datetime.now(datetime.UTC)
-    facts = Facts(
-        protocol,
-        machine,
-        __version__,
-        now.strftime("%Y-%m-%d"),
-        absent,
-        {item.name: item.notes for item in data},
-        title,
-    )
-    content: dict[str, Any] = {
+    now, notes = datetime.datetime.now(datetime.UTC), {item.name: item.notes for item in data}
+    facts = Facts(protocol, _machine(), __version__, now.strftime("%Y-%m-%d"), absent, notes, title)
+    content = {
         "dereflect": __version__,
         "date": now.isoformat(timespec="seconds"),
-        "machine": machine,
-        "protocol": {
-            "name": protocol.name,
-            "source": protocol.source,
-            "sizes": protocol.size_rule(),
-            "rounding": protocol.rounding_rule(),
-            "columns": {column.name: column.convention for column in protocol.columns},
-        },
+        "machine": facts.machine,
+        "protocol": _protocol(protocol),
         "absent": absent,
         "data": [
             {"name": d.name, "folder": str(d.folder), "pictures": len(d.pairs), "notes": d.notes}
@@ -96,3 +80,19 @@ def write_report(
         write_text(text, path)
         paths.append(path)
     return paths
+
+
+def _machine() -> str:
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} CPU cores, {system}"
+
+
+def _protocol(protocol: Protocol) -> dict[str, Any]:
+    """How everything was measured, in words."""
+    return {
+        "name": protocol.name,
+        "source": protocol.source,
+        "sizes": protocol.size_rule(),
+        "rounding": protocol.rounding_rule(),
+        "columns": {column.name: column.convention for column in protocol.columns},
+    }

@@ -113,13 +113,18 @@ def convert_video(
     finally:
         if writer is not None:
             writer.give_up()
+    _join(job, film, chunks)
+    return film
+
+
+def _join(job: VideoJob, film: Film, chunks: list[Path]) -> None:
+    """Put the chunks together at the target, and remove all parts."""
     whole = job.parts / f"whole{job.target.suffix}"
     assemble(film, chunks, whole)
     os.replace(whole, job.target)
     for file in job.parts.iterdir():
         file.unlink()
     job.parts.rmdir()
-    return film
 
 
 def separated_frames(

@@ -64,6 +64,15 @@ def create_app(
     app.state.service = service
     app.include_router(make_router(service))
 
+    _add_pages(app)
+    _add_problems(app)
+    app.add_middleware(Guard, access=access, limits=limits, metrics=service.metrics)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The page, its documentation and its files."""
+
     @app.get("/", include_in_schema=False)
     async def index() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
@@ -78,6 +87,10 @@ def create_app(
 
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
+
+def _add_problems(app: FastAPI) -> None:
+    """Faults of a request, each answered in one form."""
+
     @app.exception_handler(HTTPException)
     async def http_problem(request: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), dict(error.headers or {}))
@@ -89,6 +102,3 @@ def create_app(
             for fault in error.errors()
         ]
         return problem(422, "; ".join(faults))
-
-    app.add_middleware(Guard, access=access, limits=limits, metrics=service.metrics)
-    return app
