@@ -46,7 +46,6 @@ ALLOWED = {
     "dereflect.cli.serve: serve",
     "dereflect.cli.synthesize: synthesize",
     "dereflect.cli.video: video",
-    "dereflect.web.routes: make_router",
 }
 
 

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from dereflect._version import __version__
 from dereflect.separator import Separator
 from dereflect.web.guard import Guard, problem
-from dereflect.web.routes import make_router
+from dereflect.web.routes import router
 from dereflect.web.service import Service
 from dereflect.web.settings import Access, Limits
 
@@ -62,7 +62,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    app.include_router(make_router(service))
+    app.include_router(router)
 
     _add_pages(app)
     _add_problems(app)

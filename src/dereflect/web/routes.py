@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import CancelledError
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Request, Response, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
@@ -39,165 +39,186 @@ from dereflect.web.schemas import (
 from dereflect.web.service import Answer, Kept, Service, Wish
 from dereflect.web.uploads import check_photo, check_picture, content_disposition
 
+router = APIRouter()
+"""All routes but the page; the application's state holds the service that they ask."""
 
-def make_router(service: Service) -> APIRouter:
-    """All routes but the page."""
-    router = APIRouter()
-    limits = service.limits
 
-    @router.post("/v1/separate", response_class=Response, responses=FILE | UPLOAD)
-    async def separate(
-        request: Request,
-        image: Annotated[UploadFile, File(description="the photo")],
-        model: Model = None,
-        quality: Quality = "fast",
-        layers: Layers = "transmission",
-        strength: Strength = 1.0,
-        mask: Mask = None,
-        format: Format = "png",
-        metadata: KeepMetadata = True,
-    ) -> Response:
-        """Separate a photo and wait for it."""
-        name = _known(model)
-        content = await image.read()
-        photo = await asyncio.to_thread(check_photo, content, image.filename, limits.pixels)
-        wish = Wish(layers, format, strength, await _read_mask(mask), metadata)
-        job = _in_line(lambda: service.separate(photo, name, quality, wish))
-        return _file(await _wait(request, job), photo.format, wish)
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
-    @router.get("/v1/models", responses=GATE)
-    async def models() -> list[ModelWords]:
-        """The models that this service offers, the default first."""
-        return [ModelWords(**words) for words in service.models()]
 
-    @router.get("/v1/limits", responses=GATE)
-    async def show_limits() -> LimitWords:
-        """What this service takes."""
-        return LimitWords(
-            upload_bytes=limits.upload_bytes, pixels=limits.pixels, seconds=limits.seconds, queue=limits.queue
-        )
+Asked = Annotated[Service, Depends(_service)]
 
-    @router.post("/v1/jobs", status_code=202, responses=UPLOAD)
-    async def open_job(
-        image: Annotated[UploadFile, File(description="the photo")],
-        model: Model = None,
-        quality: Quality = "fast",
-    ) -> JobState:
-        """Put a photo into the line and come back for it: what the page does."""
-        name = _known(model)
-        content = await image.read()
-        photo = await asyncio.to_thread(check_photo, content, image.filename, limits.pixels)
-        identity = _in_line(lambda: service.open(photo, name, quality))
-        return _state(identity, _find(identity))
 
-    @router.get("/v1/jobs/{identity}", responses=GATE | problems(404, 422))
-    async def job_state(identity: Identity) -> JobState:
-        """How far a job is."""
-        return _state(identity, _find(identity))
+@router.post("/v1/separate", response_class=Response, responses=FILE | UPLOAD)
+async def separate(
+    service: Asked,
+    request: Request,
+    image: Annotated[UploadFile, File(description="the photo")],
+    model: Model = None,
+    quality: Quality = "fast",
+    layers: Layers = "transmission",
+    strength: Strength = 1.0,
+    mask: Mask = None,
+    format: Format = "png",
+    metadata: KeepMetadata = True,
+) -> Response:
+    """Separate a photo and wait for it."""
+    name = _known(service, model)
+    content = await image.read()
+    photo = await asyncio.to_thread(check_photo, content, image.filename, service.limits.pixels)
+    wish = Wish(layers, format, strength, await _read_mask(service, mask), metadata)
+    job = _in_line(lambda: service.separate(photo, name, quality, wish))
+    return _file(await _wait(request, job), photo.format, wish)
 
-    @router.delete("/v1/jobs/{identity}", status_code=204, responses=GATE | problems(404, 422))
-    async def forget_job(identity: Identity) -> None:
-        """Forget a job, and stop it if it is not finished."""
-        if not service.forget(identity):
-            raise HTTPException(404, "no such job, or it was forgotten")
 
-    @router.get(
-        "/v1/jobs/{identity}/previews/{layer}",
-        response_class=Response,
-        responses=JPEG | GATE | problems(404, 409, 422),
+@router.get("/v1/models", responses=GATE)
+async def models(service: Asked) -> list[ModelWords]:
+    """The models that this service offers, the default first."""
+    return [ModelWords(**words) for words in service.models()]
+
+
+@router.get("/v1/limits", responses=GATE)
+async def show_limits(service: Asked) -> LimitWords:
+    """What this service takes."""
+    return LimitWords(
+        upload_bytes=service.limits.upload_bytes,
+        pixels=service.limits.pixels,
+        seconds=service.limits.seconds,
+        queue=service.limits.queue,
     )
-    async def show_preview(
-        identity: Identity, layer: Literal["photo", "transmission", "reflection"]
-    ) -> Response:
-        """A small sRGB copy of the photo or a layer, for a browser."""
-        finished = _find(identity).finished
-        if finished is None:
-            raise HTTPException(409, "the job is not finished")
-        return Response(finished.previews[layer], media_type="image/jpeg", headers=_PRIVATE)
 
-    @router.post(
-        "/v1/jobs/{identity}/render",
-        response_class=Response,
-        responses=FILE | UPLOAD | problems(404, 409),
+
+@router.post("/v1/jobs", status_code=202, responses=UPLOAD)
+async def open_job(
+    service: Asked,
+    image: Annotated[UploadFile, File(description="the photo")],
+    model: Model = None,
+    quality: Quality = "fast",
+) -> JobState:
+    """Put a photo into the line and come back for it: what the page does."""
+    name = _known(service, model)
+    content = await image.read()
+    photo = await asyncio.to_thread(check_photo, content, image.filename, service.limits.pixels)
+    identity = _in_line(lambda: service.open(photo, name, quality))
+    return _state(service, identity, _find(service, identity))
+
+
+@router.get("/v1/jobs/{identity}", responses=GATE | problems(404, 422))
+async def job_state(service: Asked, identity: Identity) -> JobState:
+    """How far a job is."""
+    return _state(service, identity, _find(service, identity))
+
+
+@router.delete("/v1/jobs/{identity}", status_code=204, responses=GATE | problems(404, 422))
+async def forget_job(service: Asked, identity: Identity) -> None:
+    """Forget a job, and stop it if it is not finished."""
+    if not service.forget(identity):
+        raise HTTPException(404, "no such job, or it was forgotten")
+
+
+@router.get(
+    "/v1/jobs/{identity}/previews/{layer}",
+    response_class=Response,
+    responses=JPEG | GATE | problems(404, 409, 422),
+)
+async def show_preview(
+    service: Asked, identity: Identity, layer: Literal["photo", "transmission", "reflection"]
+) -> Response:
+    """A small sRGB copy of the photo or a layer, for a browser."""
+    finished = _find(service, identity).finished
+    if finished is None:
+        raise HTTPException(409, "the job is not finished")
+    return Response(finished.previews[layer], media_type="image/jpeg", headers=_PRIVATE)
+
+
+@router.post(
+    "/v1/jobs/{identity}/render",
+    response_class=Response,
+    responses=FILE | UPLOAD | problems(404, 409),
+)
+async def render(
+    service: Asked,
+    request: Request,
+    identity: Identity,
+    layers: Layers = "transmission",
+    strength: Strength = 1.0,
+    mask: Mask = None,
+    format: Format = "keep",
+    metadata: KeepMetadata = True,
+) -> Response:
+    """Write a finished job at any strength and mask, in full size; the network does not run again."""
+    kept = _find(service, identity)
+    finished = kept.finished
+    if finished is None:
+        raise HTTPException(409, "the job is not finished")
+    wish = Wish(layers, format, strength, await _read_mask(service, mask), metadata)
+    job = _in_line(lambda: service.finish(kept, finished, wish))
+    return _file(await _wait(request, job), kept.format, wish)
+
+
+@router.get(
+    "/healthz",
+    responses=LOST | problems(403, 421),
+)
+async def health(service: Asked, response: Response) -> Health:
+    """Whether the service can work; 503 where a separation hangs, so that it should be restarted."""
+    waiting, running = service.line.counts()
+    stuck = service.line.stuck()
+    response.status_code = 503 if stuck else 200
+    return Health(status="stuck" if stuck else "ok", version=__version__, waiting=waiting, running=running)
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=GATE)
+async def metrics(service: Asked) -> PlainTextResponse:
+    """Counters in Prometheus's text format."""
+    text = service.metrics.text(service.gauges())
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _known(service: Service, model: str | None) -> str:
+    if not model:
+        return service.default
+    if model not in service.names:  # names only: a path would let callers read files here
+        raise HTTPException(422, f"model: unknown; one of {', '.join(service.names)}")
+    return model
+
+
+async def _read_mask(service: Service, mask: UploadFile | None) -> bytes | None:
+    if mask is None:
+        return None
+    content = await mask.read()
+    await asyncio.to_thread(check_picture, content, "mask", service.limits.pixels)
+    return content
+
+
+def _find(service: Service, identity: str) -> Kept:
+    kept = service.find(identity)
+    if kept is None:
+        raise HTTPException(404, "no such job, or it was forgotten")
+    return kept
+
+
+def _state(service: Service, identity: str, kept: Kept) -> JobState:
+    job = kept.job
+    state = job.state
+    error = None
+    if state in ("failed", "cancelled"):
+        fault = CancelledError() if job.future.cancelled() else job.future.exception()
+        error = _as_http(fault).detail
+    finished = kept.finished
+    progress = job.progress
+    return JobState.model_validate(
+        {
+            "id": identity,
+            "state": state,
+            "position": service.line.position(job),
+            "progress": None if progress is None else {"done": progress[0], "total": progress[1]},
+            "error": error,
+            "result": None if finished is None else finished.facts,
+        }
     )
-    async def render(
-        request: Request,
-        identity: Identity,
-        layers: Layers = "transmission",
-        strength: Strength = 1.0,
-        mask: Mask = None,
-        format: Format = "keep",
-        metadata: KeepMetadata = True,
-    ) -> Response:
-        """Write a finished job at any strength and mask, in full size; the network does not run again."""
-        kept = _find(identity)
-        finished = kept.finished
-        if finished is None:
-            raise HTTPException(409, "the job is not finished")
-        wish = Wish(layers, format, strength, await _read_mask(mask), metadata)
-        job = _in_line(lambda: service.finish(kept, finished, wish))
-        return _file(await _wait(request, job), kept.format, wish)
-
-    @router.get(
-        "/healthz",
-        responses=LOST | problems(403, 421),
-    )
-    async def health(response: Response) -> Health:
-        """Whether the service can work; 503 where a separation hangs, so that it should be restarted."""
-        waiting, running = service.line.counts()
-        stuck = service.line.stuck()
-        response.status_code = 503 if stuck else 200
-        return Health(
-            status="stuck" if stuck else "ok", version=__version__, waiting=waiting, running=running
-        )
-
-    @router.get("/metrics", response_class=PlainTextResponse, responses=GATE)
-    async def metrics() -> PlainTextResponse:
-        """Counters in Prometheus's text format."""
-        text = service.metrics.text(service.gauges())
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    def _known(model: str | None) -> str:
-        if not model:
-            return service.default
-        if model not in service.names:  # names only: a path would let callers read files here
-            raise HTTPException(422, f"model: unknown; one of {', '.join(service.names)}")
-        return model
-
-    async def _read_mask(mask: UploadFile | None) -> bytes | None:
-        if mask is None:
-            return None
-        content = await mask.read()
-        await asyncio.to_thread(check_picture, content, "mask", limits.pixels)
-        return content
-
-    def _find(identity: str) -> Kept:
-        kept = service.find(identity)
-        if kept is None:
-            raise HTTPException(404, "no such job, or it was forgotten")
-        return kept
-
-    def _state(identity: str, kept: Kept) -> JobState:
-        job = kept.job
-        state = job.state
-        error = None
-        if state in ("failed", "cancelled"):
-            fault = CancelledError() if job.future.cancelled() else job.future.exception()
-            error = _as_http(fault).detail
-        finished = kept.finished
-        progress = job.progress
-        return JobState.model_validate(
-            {
-                "id": identity,
-                "state": state,
-                "position": service.line.position(job),
-                "progress": None if progress is None else {"done": progress[0], "total": progress[1]},
-                "error": error,
-                "result": None if finished is None else finished.facts,
-            }
-        )
-
-    return router
 
 
 _PRIVATE = {"Cache-Control": "private, no-store"}
