@@ -62,7 +62,7 @@ def main() -> None:
             }
         )
         print(f"{size:>12}{each:9.3f}{spent / wish.photos:9.3f}{3600 / each:16,.0f}", flush=True)
-    record(wish, {"rows": table}, f"{wish.cores} core(s), {worker.separator.running}")
+    record(wish, {"rows": table}, worker.separator.running)
     print(f"{worker.separator.running}; load average {os.getloadavg()[0]:.1f}")
 
 

@@ -76,10 +76,14 @@ def processor() -> str:
     name, text = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if text.is_file() and (found := re.search(r"model name\s*: (.+)", text.read_text())):
         name = found[1].strip()
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    threads = os.environ.get("OMP_NUM_THREADS") or str(_cores())
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     disturbed = f", load {busy:.1f}" if busy > 1.5 * int(threads) else ""
     return f"{threads} {'thread' if threads == '1' else 'threads'} of {name}{disturbed}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def commit() -> str:

@@ -54,8 +54,9 @@ def large(model: str, path: Path, out: Path, queue: multiprocessing.Queue) -> No
     bare = resident()
     import dereflect
 
+    separator = dereflect.load(model)
     started = time.perf_counter()
-    result = dereflect.load(model)(path)
+    result = separator(path)
     separated = time.perf_counter() - started
     result.save(out)
     queue.put(
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=24.0)
     parser.add_argument("--photos", type=int, default=300)
     parser.add_argument("--format", default="jpg", choices=["jpg", "png"])
-    add_option(parser, "default.memory")
+    add_option(parser, "default.large")
     options = parser.parse_args()
     values: dict[str, float] = {}
     if sys.platform != "linux":
