@@ -31,38 +31,38 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--cores", type=int, default=1)
     add_option(parser, "batch.throughput")
-    wish = parser.parse_args()
+    options = parser.parse_args()
     table = []
     if hasattr(os, "sched_setaffinity"):  # reading and writing threads share the worker's core
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: wish.cores])
-    torch.set_num_threads(wish.cores)
-    print(f"{'photo':>12}{'wall s':>9}{'core-s':>9}{'photos an hour':>16}   {wish.cores} core(s)")
-    for size in wish.sizes:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    torch.set_num_threads(options.cores)
+    print(f"{'photo':>12}{'wall s':>9}{'core-s':>9}{'photos an hour':>16}   {options.cores} core(s)")
+    for size in options.sizes:
         width, _, height = size.partition("x")
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "in"
             source.mkdir()
             picture = Image.open(CAFE).resize((int(width), int(height)), Image.Resampling.LANCZOS)
-            for index in range(wish.photos + 1):
+            for index in range(options.photos + 1):
                 picture.save(source / f"{index:03d}.jpg", quality=92)
-            worker = Worker(BatchJob(str(source), f"{folder}/out", wish.model))
+            worker = Worker(BatchJob(str(source), f"{folder}/out", options.model))
             todo = [Photo(e.path, e.size, e.version, True) for e in Place(source).entries("").values()]
             list(worker.work(todo[:1]))
             wall, spent = time.perf_counter(), time.process_time()
             rows = list(worker.work(todo[1:]))
             wall, spent = time.perf_counter() - wall, time.process_time() - spent
-        assert [row["state"] for row in rows] == ["done"] * wish.photos
-        each = wall / wish.photos
+        assert [row["state"] for row in rows] == ["done"] * options.photos
+        each = wall / options.photos
         table.append(
             {
                 "photo": f"{width} x {height}",
                 "seconds": round(each, 3),
-                "core_seconds": round(spent / wish.photos, 3),
+                "core_seconds": round(spent / options.photos, 3),
                 "photos_an_hour": round(3600 / each),
             }
         )
-        print(f"{size:>12}{each:9.3f}{spent / wish.photos:9.3f}{3600 / each:16,.0f}", flush=True)
-    record(wish, {"rows": table}, worker.separator.running)
+        print(f"{size:>12}{each:9.3f}{spent / options.photos:9.3f}{3600 / each:16,.0f}", flush=True)
+    record(options, {"rows": table}, worker.separator.running)
     print(f"{worker.separator.running}; load average {os.getloadavg()[0]:.1f}")
 
 

@@ -113,10 +113,10 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--reference", type=int, default=8, help="photos of the plain loop; 0 leaves it out")
     add_option(parser, "serve.load")
-    wish = parser.parse_args()
-    content = photo(wish.megapixels)
+    options = parser.parse_args()
+    content = photo(options.megapixels)
 
-    command = [sys.executable, "-m", "dereflect", "serve", "--port", "0", "--model", wish.model]
+    command = [sys.executable, "-m", "dereflect", "serve", "--port", "0", "--model", options.model]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -124,7 +124,7 @@ def main() -> None:
         found = re.search(r"http://\S+?(?=,)", server.stdout.readline())
         assert found is not None, "the server did not start"
         Load(found[0], content, 1, 1).run()  # the first request warms up
-        load = Load(found[0], content, wish.clients, wish.requests)
+        load = Load(found[0], content, options.clients, options.requests)
         seconds = load.run()
     finally:
         server.terminate()
@@ -132,8 +132,8 @@ def main() -> None:
 
     spent = sorted(load.seconds)
     result = {
-        "megapixels": wish.megapixels,
-        "clients": wish.clients,
+        "megapixels": options.megapixels,
+        "clients": options.clients,
         "requests": len(spent),
         "errors": len(load.errors),
         "different answers": len(load.answers),
@@ -142,9 +142,9 @@ def main() -> None:
         "p95 seconds": round(spent[min(len(spent) - 1, int(0.95 * len(spent)))], 3),
         "memory MB": [round(value) for value in load.memory],
     }
-    if wish.reference:
+    if options.reference:
         direct = subprocess.run(
-            [sys.executable, "-c", DIRECT, wish.model, str(wish.reference)],
+            [sys.executable, "-c", DIRECT, options.model, str(options.reference)],
             input=content,
             stdout=subprocess.PIPE,
             check=True,
@@ -154,9 +154,9 @@ def main() -> None:
         result["ratio service / plain loop"] = round(result["photos a second"] / plain, 3)
     print(json.dumps(result, indent=2))
     values = {
-        "clients": wish.clients,
+        "clients": options.clients,
         "requests": len(spent),
-        "megapixels": wish.megapixels,
+        "megapixels": options.megapixels,
         "errors": len(load.errors),
         "different_answers": len(load.answers),
         "photos_a_second": round(result["photos a second"], 1),
@@ -165,9 +165,9 @@ def main() -> None:
         "least_megabytes": min(result["memory MB"]),
         "most_megabytes": max(result["memory MB"]),
     }
-    if wish.reference:
+    if options.reference:
         values["plain_loop"] = round(plain, 1)
-    record(wish, values)
+    record(options, values)
     for error in load.errors[:5]:
         print("error:", error)
     sys.exit(1 if load.errors else 0)

@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("--size", default="160x120")
     parser.add_argument("--model", default="default")
     add_option(parser, "video.memory")
-    wish = parser.parse_args()
+    options = parser.parse_args()
     table = []
-    width, _, height = wish.size.partition("x")
-    for frames in wish.frames:
+    width, _, height = options.size.partition("x")
+    for frames in options.frames:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
             shoot(source, frames, int(width), int(height))
             started = time.perf_counter()
-            words = ["video", str(source), str(target), "--model", wish.model, "--quiet"]
+            words = ["video", str(source), str(target), "--model", options.model, "--quiet"]
             subprocess.run([sys.executable, "-m", "dereflect", *words], check=True)
             seconds = time.perf_counter() - started
             with av.open(str(target)) as film:
@@ -57,7 +57,7 @@ def main() -> None:
         print(
             f"{frames} frames in, {written} out: {most:.0f} MB, {frames / seconds:.1f} a second", flush=True
         )
-    record(wish, {"size": wish.size, "rows": table})
+    record(options, {"size": options.size, "rows": table})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     dereflect serve &
     python examples/call_service.py examples/cafe.jpg -o out/
 
-Sends a photo to POST /v1/separate, unpacks both layers, prints the facts that come with them, and comes again
-when the service says that its line is full.
+Sends a photo to POST /v1/separate, unpacks both layers, and prints the facts that come with them. When the
+service says that its queue is full, it waits and tries again.
 """
 
 import argparse
@@ -27,21 +27,21 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path())
     parser.add_argument("--address", default="http://127.0.0.1:7860")
     parser.add_argument("--strength", type=float, default=1.0)
-    wish = parser.parse_args()
+    options = parser.parse_args()
 
-    body, kind = form({"layers": "both", "format": "keep", "strength": str(wish.strength)}, wish.photo)
+    body, kind = form({"layers": "both", "format": "keep", "strength": str(options.strength)}, options.photo)
     headers = {"Content-Type": kind}
     if token := os.environ.get("DEREFLECT_TOKEN"):
         headers["Authorization"] = f"Bearer {token}"
-    answer = post(urllib.request.Request(f"{wish.address}/v1/separate", body, headers))
+    answer = post(urllib.request.Request(f"{options.address}/v1/separate", body, headers))
 
     with zipfile.ZipFile(io.BytesIO(answer)) as archive:
         facts = json.loads(archive.read("result.json"))
-        wish.output.mkdir(parents=True, exist_ok=True)
+        options.output.mkdir(parents=True, exist_ok=True)
         for name in archive.namelist():
             if name != "result.json":
-                (wish.output / Path(name).name).write_bytes(archive.read(name))
-                print(wish.output / Path(name).name)
+                (options.output / Path(name).name).write_bytes(archive.read(name))
+                print(options.output / Path(name).name)
     print(f"{facts['width']} x {facts['height']}, {facts['model']}, {facts['seconds']:.1f} s")
 
 
@@ -58,7 +58,7 @@ def form(fields: dict[str, str], photo: Path) -> tuple[bytes, str]:
 
 
 def post(request: urllib.request.Request) -> bytes:
-    """Send a request; a service that is busy (503) is asked again, after as long as it says."""
+    """Send a request; where the service is busy (503), wait as long as it says and send it again."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with urllib.request.urlopen(request, timeout=600) as answer:

@@ -20,12 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare two models on pairs.")
     parser.add_argument("pairs", type=Path, help="folder that holds blended/ and transmission_layer/")
     parser.add_argument("models", nargs=2, help="names, folders or checkpoint files")
-    wish = parser.parse_args()
+    options = parser.parse_args()
 
-    photos = read_pairs(wish.pairs)
+    photos = read_pairs(options.pairs)
     truths = [read(pair.transmission) for pair in photos]
     results = {"photo itself": [read(pair.blended) for pair in photos]}
-    for model in wish.models:
+    for model in options.models:
         separator = dereflect.load(model)
         results[model] = [separator(pair.blended).to_numpy()[0] for pair in photos]
     print(f"{'':30}{'PSNR':>8}{'SSIM':>8}   over {len(photos)} pairs")

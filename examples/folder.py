@@ -15,10 +15,10 @@ def main() -> None:
     parser.add_argument("source", help="a folder, or s3://, gs://, az://")
     parser.add_argument("destination")
     parser.add_argument("--model", default="default")
-    wish = parser.parse_args()
+    options = parser.parse_args()
 
     summary = run_batch(
-        BatchJob(wish.source, wish.destination, wish.model),
+        BatchJob(options.source, options.destination, options.model),
         progress=lambda row, so_far: print(f"{so_far.done:6d}  {row['state']:8} {row['path']}"),
     )
     print(f"{summary.done} separated, {summary.kept} were there already")

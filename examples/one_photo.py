@@ -1,4 +1,4 @@
-"""Separate one photo and say how it went.
+"""Separate one photo and print how it was run.
 
 python examples/one_photo.py examples/cafe.jpg -o out/
 """
@@ -14,11 +14,11 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("out"))
     parser.add_argument("--model", default="default", help="a name, a folder or a checkpoint file")
-    wish = parser.parse_args()
+    options = parser.parse_args()
 
-    separator = dereflect.load(wish.model)
-    result = separator(wish.photo)
-    for layer, path in result.save(wish.output, side_by_side=True, overwrite=True).items():
+    separator = dereflect.load(options.model)
+    result = separator(options.photo)
+    for layer, path in result.save(options.output, side_by_side=True, overwrite=True).items():
         print(f"{layer}: {path}")
     print(f"{result.how} in {result.seconds:.2f} s on {result.device}, residual {result.residual:.4f}")
 

@@ -5,7 +5,8 @@
 
 data/photos/ holds ordinary pictures of what you photograph, without reflections: glass is put before them
 while training. Real pairs, if you have them, go into data/pairs/blended and data/pairs/transmission_layer,
-same names. Stopped, it goes on where it was. Any key of the recipe `default` can be given as KEY=VALUE.
+same names. An interrupted run continues when it is started again. Any key of the recipe `default` can be
+given as KEY=VALUE.
 """
 
 import argparse
@@ -25,14 +26,14 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="of the recipe")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--from-scratch", action="store_true", help="do not begin with the embedded model")
-    wish = parser.parse_args()
+    options = parser.parse_args()
 
-    changes = [f"data={wish.data}", f"output={wish.output}", f"steps={wish.steps}", "device=auto"]
-    if not (wish.data / "pairs").is_dir():
+    changes = [f"data={options.data}", f"output={options.output}", f"steps={options.steps}", "device=auto"]
+    if not (options.data / "pairs").is_dir():
         changes.append("settings.pairs=null")
-    if not wish.from_scratch:  # gentler steps for a model that is good already
+    if not options.from_scratch:  # smaller steps for a model that is trained already
         changes += [f"settings.start_from={EMBEDDED}", "settings.learning_rate=1e-4"]
-    trainer = prepare(load_recipe(RECIPE, changes + wish.changes))
+    trainer = prepare(load_recipe(RECIPE, changes + options.changes))
     print(f"{trainer.total_steps} steps of {trainer.samples_per_step} crops into {trainer.folder}")
     print(f"the model: {trainer.run()}")
 
