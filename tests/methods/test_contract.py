@@ -196,3 +196,10 @@ def test_published_numbers_on_cards_are_those_of_the_tables():
 
 def test_a_method_explains_nothing_unless_it_says_so():
     assert Method.explanations == ()
+
+
+def test_the_old_place_of_the_objective_warns_and_gives_the_same(monkeypatch):
+    monkeypatch.delitem(sys.modules, "dereflect.training.objective", raising=False)
+    with pytest.warns(DeprecationWarning, match="now dereflect.methods.objective"):
+        from dereflect.training.objective import Objective as Old
+    assert Old is Objective
