@@ -2,7 +2,7 @@
 
 Where a chain of layers widens its input and narrows it again, whole-picture intermediates cost more time
 (memory traffic, fresh pages) and memory than the arithmetic. A band of rows goes through the whole chain at
-once. With gradients the chain sees the whole picture in one piece, as every intermediate is kept anyway.
+once. For inference alone: with gradients every intermediate is kept anyway.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ LEAST_ROWS = 4
 Border = tuple[int, int]
 """How many rows beyond the upper and the lower end of a band are outside of the picture, so are zero."""
 
-
 Part = Tensor | Sequence[Tensor]
 
 Out = Sequence[Tensor | None]
@@ -41,7 +40,7 @@ def in_bands(
     dtype: torch.dtype | None = None,
     out_specs: Sequence[OutSpec] = (),
 ) -> tuple[Tensor, ...]:
-    """Apply a chain of layers band by band, and join the results.
+    """Apply a chain of layers band by band, and join the results; where no gradient is wanted.
 
     Args:
         chain: takes a band of each input (and, with `halo`, the `Border`) and returns one result or a tuple
@@ -61,7 +60,7 @@ def in_bands(
     row = batch * width * floats_per_pixel * inputs[0].element_size()
     rows = max(LEAST_ROWS, BYTES_AT_ONCE // row)
     made: list[Tensor] = []
-    if out_specs and batch == 1 and not torch.is_grad_enabled():  # a band of one picture is a single piece
+    if out_specs and batch == 1:  # a band of one picture is a single piece
         made = [
             inputs[0].new_empty(1, height, width, channels, dtype=kind).permute(0, 3, 1, 2)
             for channels, kind in out_specs
@@ -76,12 +75,9 @@ def in_bands(
         results = chain(*bands, border, **more) if halo else chain(*bands, **more)
         return results if isinstance(results, tuple) else (results,)
 
-    if torch.is_grad_enabled() or rows >= height:
-        parts = band(0, height)
-        if not torch.is_grad_enabled():
-            parts = tuple(x if isinstance(x, Tensor) else _together(x, dtype) for x in parts)
-        stacked = (x if isinstance(x, Tensor) else torch.stack(list(x), dim=1) for x in parts)
-        return tuple(x if dtype is None else x.to(dtype) for x in stacked)
+    if rows >= height:
+        joined_at_once = (x if isinstance(x, Tensor) else _together(x, dtype) for x in band(0, height))
+        return tuple(x if dtype is None else x.to(dtype) for x in joined_at_once)
     joined = made
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
