@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dereflect.data.synthesis.ceilnet import add_and_darken
+
 DISPLAY = 2.2
 """Exponent between display values and linear light."""
 
@@ -94,12 +96,8 @@ def photograph(scene: Tensor, mirrored: Tensor, mix: GlassMix, rng: np.random.Ge
 
 def clipped_subtraction(scene: Tensor, mirrored: Tensor, gamma: float) -> Glass:
     """Add; where the sum exceeds white, first lower the reflection by `gamma` times the mean excess."""
-    total = scene + mirrored
-    over = total > 1
-    if over.any():
-        mirrored = (mirrored - gamma * (total[over].mean() - 1)).clamp(0, 1)
-        total = scene + mirrored
-    return Glass(total.clamp(0, 1), scene, mirrored)
+    blended, reflection = add_and_darken(scene, mirrored, gamma)
+    return Glass(blended, scene, reflection)
 
 
 def screen(scene: Tensor, mirrored: Tensor, a: float, b: float) -> Glass:

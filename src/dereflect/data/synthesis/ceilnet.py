@@ -7,6 +7,7 @@ R <- clip(R - gamma (mean of all entries above 1, minus 1), 0, 1) and M = clip(T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +55,19 @@ def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
     """
     clear = transmission.astype(np.float64)
     blurred = convolve(reflection.astype(np.float64), gaussian_taps(draws.kernel, draws.sigma))
-    blended = clear + blurred
+    blended, blurred = add_and_darken(clear, blurred, draws.gamma)
+    return Triplet.of(blended, clear, blurred)
+
+
+def add_and_darken(clear: Any, mirrored: Any, gamma: float) -> tuple[Any, Any]:
+    """The rule's sum of two arrays or two tensors in [0, 1], computed in their own type.
+
+    Returns:
+        The blended picture, and the reflection as it was added.
+    """
+    blended = clear + mirrored
     over = blended > 1
     if over.any():
-        excess = blended[over].mean() - 1
-        blurred = np.clip(blurred - draws.gamma * excess, 0, 1)
-        blended = np.clip(clear + blurred, 0, 1)
-    return Triplet.of(blended, clear, blurred)
+        mirrored = (mirrored - gamma * (blended[over].mean() - 1)).clip(0, 1)
+        blended = (clear + mirrored).clip(0, 1)
+    return blended, mirrored
