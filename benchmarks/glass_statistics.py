@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from dereflect.data.glass import gaussian_blur
-from dereflect.methods.default.crops import GlassCrops
+from dereflect.data.glass.render import blur
+from dereflect.methods.default.crops import GlassCrops, develop
 from dereflect.methods.default.settings import Settings
 from dereflect.training.recipe import load_recipe
 
@@ -27,7 +28,7 @@ def describe(crop: dict[str, Tensor]) -> dict[str, float]:
     change = blended - transmission
     added, lost = change.clamp(min=0), (-change).clamp(min=0)
     grey = change.mean(0)
-    fine = change - gaussian_blur(change, 2.0)
+    fine = change - _blurred(change, 2.0)
     by_channel = change.mean((1, 2))
     slope = _slope(transmission.mean(0), blended.mean(0))
     return {
@@ -38,13 +39,17 @@ def describe(crop: dict[str, Tensor]) -> dict[str, float]:
         "added, 99 %": float(np.quantile(added.mean(0).numpy(), 0.99)),
         "lost, 99 %": float(np.quantile(lost.mean(0).numpy(), 0.99)),
         "fine part of change": float(fine.std() / (change.std() + 1e-3)),
-        "unevenness of change": float(gaussian_blur(change, 12.0).std() / (change.abs().mean() + 1e-3)),
+        "unevenness of change": float(_blurred(change, 12.0).std() / (change.abs().mean() + 1e-3)),
         "colour spread of change": float(by_channel.std() / (by_channel.abs().mean() + 1e-2)),
         "slope of I over T": slope,
         "white in I": float((blended.amin(0) > 0.98).float().mean()),
         "brightness of T": float(transmission.mean()),
         "contrast of T": float(transmission.mean(0).std()),
     }
+
+
+def _blurred(change: Tensor, sigma: float) -> Tensor:
+    return blur(change[None], torch.tensor([sigma]))[0]
 
 
 def _slope(x: Tensor, y: Tensor) -> float:
@@ -54,7 +59,10 @@ def _slope(x: Tensor, y: Tensor) -> float:
 
 def collect(source: GlassCrops, samples: int) -> dict[str, np.ndarray[Any, Any]]:
     """Quantities of `samples` crops, each an array."""
-    rows = [describe(source.draw(0, index)) for index in range(samples)]
+    rows = []
+    for index in range(samples):
+        crop = develop({key: value[None] for key, value in source.draw(0, index).items()})
+        rows.append(describe({key: value[0] for key, value in crop.items()}))
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 

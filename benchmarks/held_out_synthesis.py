@@ -13,25 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from measured import add_option, record
-from torch import Tensor
 
 import dereflect
 from dereflect.data.crops import decode, held_out, list_pictures, random_crop
-from dereflect.data.glass import GlassMix, photograph
-from dereflect.images.fidelity import unit_psnr as psnr
+from dereflect.data.glass import GlassMix, draw, render, stack
+from dereflect.data.glass.mix import SCENES
+from dereflect.data.glass.pages import page
+from dereflect.images.fidelity import unit_psnr
 
 PLAIN = GlassMix(identity=0.0)
 ROWS = {
     "mix of all": PLAIN,
-    "clipped subtraction": replace(PLAIN, clipped=1, screen=0, linear=0),
-    "screen": replace(PLAIN, clipped=0, screen=1, linear=0),
-    "linear light": replace(PLAIN, clipped=0, screen=0, linear=1),
+    **{f"scene: {kind}": replace(PLAIN, **{name: float(name == kind) for name in SCENES}) for kind in SCENES},
+    "display values add": replace(PLAIN, additive=1),
+    "light adds": replace(PLAIN, additive=0),
     "sharp reflections": replace(PLAIN, sharp=1),
     "blurred reflections": replace(PLAIN, sharp=0),
     "part of the picture": replace(PLAIN, regional=1),
     "ghosted": replace(PLAIN, ghost=1),
-    "night": replace(PLAIN, night=1),
+    "lamps": replace(PLAIN, lamps=1),
 }
 
 
@@ -60,11 +62,16 @@ def main() -> None:
         for index in range(options.pictures):
             rng = np.random.default_rng((options.seed, index))
             scene, mirrored = (photos[int(i)] for i in rng.choice(len(photos), 2, replace=False))
-            crops: list[Tensor] = [random_crop([p], options.side, rng)[0] for p in (scene, mirrored)]
-            glass = photograph(crops[0], crops[1], mix, rng)
-            found_t, found_r = separator.tensors(glass.blended)
-            before, after = psnr(glass.blended, glass.transmission), psnr(found_t, glass.transmission)
-            scores.append((before, after, float(after > before), psnr(found_r, glass.reflection)))
+            numbers = draw(mix, rng)
+            if SCENES[int(numbers.scene[0])] == "page":
+                scene = page(scene, rng)
+            crops = [random_crop([photo], options.side, rng)[0] for photo in (scene, mirrored)]
+            torch.manual_seed(index)
+            glass = render(crops[0][None], crops[1][None], stack([numbers]))
+            found_t, found_r = separator.tensors(glass.blended[0])
+            before = unit_psnr(glass.blended[0], glass.transmission[0])
+            after = unit_psnr(found_t, glass.transmission[0])
+            scores.append((before, after, float(after > before), unit_psnr(found_r, glass.reflection[0])))
         before, after, better, reflection = np.mean(scores, axis=0)
         table.append({"effect": name, "gain": round(float(after - before), 2)})
         print(

@@ -2,20 +2,21 @@
 
     python scripts/make_sample.py
 
-Both sources and their licences stand in examples/sources; the glass is `dereflect.data.glass.linear_light`.
+Both sources and their licences stand in examples/sources. The glass adds light, under a display curve of 2.2.
 """
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
-from dereflect.data.glass import gaussian_blur, linear_light
+from dereflect.data.glass.render import blur
 from dereflect.images.tensors import to_tensor
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = (1200, 800)
-TRANSMITTANCE, REFLECTANCE, DEFOCUS = 0.95, 0.5, 3.0
+TRANSMITTANCE, REFLECTANCE, DEFOCUS, DISPLAY = 0.95, 0.5, 3.0, 2.2
 
 
 def main() -> None:
@@ -27,8 +28,10 @@ def main() -> None:
         )
         for name in ("coffee.jpg", "launch_pad.jpg")
     )
-    glass = linear_light(scene, gaussian_blur(mirrored.flip(2), DEFOCUS), TRANSMITTANCE, REFLECTANCE)
-    picture = Image.fromarray(np.round(glass.blended.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
+    reflected = blur(mirrored.flip(2)[None], torch.tensor([DEFOCUS]))[0]
+    light = TRANSMITTANCE * scene**DISPLAY + REFLECTANCE * reflected**DISPLAY
+    blended = light.clamp(0, 1) ** (1 / DISPLAY)
+    picture = Image.fromarray(np.round(blended.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
     picture.save(EXAMPLES / "cafe.jpg", quality=92)
 
 

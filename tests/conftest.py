@@ -36,7 +36,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     torch.manual_seed(0)
-    DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, features=False)).save_pretrained(folder)
+    DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, encoder="")).save_pretrained(folder)
     return folder
 
 

@@ -18,7 +18,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default family's real classes at a tiny size, as a model folder."""
     folder = tmp_path_factory.mktemp("batch-model") / "tiny"
     torch.manual_seed(0)
-    DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, features=False)).save_pretrained(folder)
+    DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, encoder="")).save_pretrained(folder)
     return folder
 
 

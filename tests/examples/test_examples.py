@@ -68,7 +68,8 @@ def test_training_on_own_data(run, tmp_path: Path):
         picture(tmp_path / "data" / "photos" / f"{seed}.png", seed)
     network = (
         "settings.network={widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], "
-        "head_width: 8, features: false}"
+        "head_width: 8, encoder: "
+        "}"
     )
     run(
         "train_own_data.py",

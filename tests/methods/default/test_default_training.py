@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,14 @@ from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.data.crops import held_out
 from dereflect.errors import InputError, RecipeError
-from dereflect.methods.default.crops import GlassCrops
+from dereflect.methods.default.crops import GlassCrops, develop
+from dereflect.methods.default.losses import global_tone, losses
+from dereflect.methods.default.network import Estimate
 from dereflect.methods.default.objective import DefaultObjective
-from dereflect.methods.default.settings import Settings
-from dereflect.methods.objective import Moment
+from dereflect.methods.default.settings import Settings, read_settings
 
 RECIPE = "default"
-TINY = (
-    "{widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], head_width: 8, features: false}"
-)
+TINY = "{widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], head_width: 8, encoder: }"
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_samples_depend_on_epoch_and_index_alone(data: Path) -> None:
     samples.draw(0, 0)
     again = samples.draw(1, 7)
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["blended"], samples.draw(2, 7)["blended"])
+    assert not torch.equal(first["scene"], samples.draw(2, 7)["scene"])
 
 
 def test_held_out_pictures_are_never_drawn(data: Path) -> None:
@@ -114,34 +114,88 @@ def test_a_pair_without_partner_is_named(data: Path) -> None:
 
 def test_a_folder_without_photos_is_named(data: Path) -> None:
     with pytest.raises(InputError, match="nothing"):
-        DefaultObjective({"photos": "nothing", "network": {"features": False}}, {"data": data})
+        DefaultObjective({"photos": "nothing", "network": {"encoder": ""}}, {"data": data})
 
 
 def test_crops_grow_from_the_named_sample_on(data: Path) -> None:
     samples = GlassCrops(Settings(crop=32, grow={4: 64}, crops_per_epoch=3), data)
-    sides = [samples.draw(*divmod(number, 3))["blended"].shape[-1] for number in range(6)]
+    sides = [samples.draw(*divmod(number, 3))["scene"].shape[-1] for number in range(6)]
     assert sides == [32, 32, 32, 32, 64, 64]
 
 
-def test_the_logarithm_weighs_each_crops_psnr_and_not_estimated_reflections(data: Path) -> None:
-    batch = {name: torch.rand(2, 3, 32, 32) for name in ("blended", "transmission", "reflection")}
-    batch["weight"] = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
-
-    def loss(logarithm: float) -> float:
-        settings = {"network": {"features": False}, "reflection": 0.5, "logarithm": logarithm}
-        objective = DefaultObjective(settings, {"data": data})
-        objective.networks["separator"] = Halves()
-        return float(next(objective.turns(batch, Moment(0, 0, 1))).loss)
-
-    def log_error(layer: str) -> torch.Tensor:
-        return ((batch["blended"] / 2 - batch[layer]).square().mean((1, 2, 3)) + 1e-4).log()
-
-    wanted = log_error("transmission").mean() + 0.5 * log_error("reflection")[0] / 2
-    assert loss(0.1) - loss(0.0) == pytest.approx(0.1 * wanted.item(), rel=1e-4)
+@pytest.fixture
+def found() -> Estimate:
+    torch.manual_seed(0)
+    return Estimate(*(torch.rand(2, 3, 32, 32) for _ in range(3)), tone=torch.rand(2, 6))
 
 
-class Halves(torch.nn.Module):
-    """Gives each layer half of the light."""
+@pytest.fixture
+def wanted() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    layers = {name: torch.rand(2, 3, 32, 32) for name in ("blended", "transmission", "reflection")}
+    return layers | {"weight": torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)}
 
-    def forward(self, blended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return blended / 2, blended / 2
+
+def loss(found: Estimate, wanted: dict[str, torch.Tensor], judge: Any = None, **settings: float) -> float:
+    nothing = dict.fromkeys(("pixel", "square", "gradient", "reflection"), 0.0)
+    return losses(Settings(**nothing | settings), found, wanted, judge)[0].item()
+
+
+def test_the_logarithm_weighs_each_crops_psnr(found: Estimate, wanted: dict[str, torch.Tensor]) -> None:
+    error = (found.transmission - wanted["transmission"]).square().mean((1, 2, 3))
+    assert loss(found, wanted, logarithm=0.1) == pytest.approx(
+        0.1 * (error + 1e-4).log().mean().item(), rel=1e-5
+    )
+
+
+def test_estimated_reflections_count_as_little_as_their_weight(
+    found: Estimate, wanted: dict[str, torch.Tensor]
+) -> None:
+    before = loss(found, wanted, reflection=1.0, logarithm=0.0)
+    wanted["reflection"][1] = 0
+    assert loss(found, wanted, reflection=1.0) == before
+    wanted["reflection"][0] = 0
+    assert loss(found, wanted, reflection=1.0) != before
+
+
+def test_global_tone_is_the_best_gain_and_offset() -> None:
+    photo = torch.rand(1, 3, 64, 64)
+    gain, offset = torch.tensor([0.7, 1.1, 0.9]), torch.tensor([0.1, -0.05, 0.0])
+    tone = global_tone(photo, photo * gain[:, None, None] + offset[:, None, None])[0]
+    torch.testing.assert_close(tone, torch.cat([gain - 1, offset]), atol=1e-2, rtol=0)
+
+
+def test_the_remainder_explains_what_the_layers_do_not(
+    found: Estimate, wanted: dict[str, torch.Tensor]
+) -> None:
+    right = wanted["blended"] - found.transmission - found.reflection
+    assert loss(found._replace(remainder=right), wanted, remainder=1.0) == pytest.approx(0, abs=1e-6)
+    assert loss(found, wanted, remainder=1.0) > 0.1
+
+
+def test_the_judge_sees_no_fault_in_the_truth(found: Estimate, wanted: dict[str, torch.Tensor]) -> None:
+    def judge(picture: torch.Tensor) -> list[torch.Tensor]:
+        return [picture, picture[..., ::2, ::2]]
+
+    assert loss(found._replace(transmission=wanted["transmission"]), wanted, judge, perceptual=1.0) == 0
+    assert loss(found, wanted, judge, perceptual=1.0) > 0.1
+
+
+def test_a_real_pair_is_developed_as_it_is(data: Path) -> None:
+    samples = GlassCrops(Settings(pairs="pairs", crop=64, real_share=1), data)
+    sample = {key: value[None] for key, value in samples.draw(0, 0).items()}
+    crop = develop(sample, real_reflection=0.25)
+    assert torch.equal((crop["blended"] * 255).round().byte(), sample["mirrored"])
+    assert torch.equal((crop["transmission"] * 255).round().byte(), sample["scene"])
+    assert crop["weight"].item() == 0.25
+
+
+def test_settings_take_one_name_several_or_none() -> None:
+    assert Settings(pairs=None).pairs == []
+    assert Settings(pairs="a").pairs == ["a"]
+    assert Settings(pairs=["a", "b"]).pairs == ["a", "b"]
+
+
+def test_an_unknown_effect_of_glass_is_named() -> None:
+    with pytest.raises(RecipeError, match="ghosts"):
+        read_settings({"glass": {"ghosts": 0.5}})

@@ -1,102 +1,138 @@
-"""Training crops of the default model: real pairs, and photos behind random glass."""
+"""Training crops of the default model: photos with the numbers of a glass, and real pairs.
+
+A sample holds 8-bit crops and numbers; `develop` makes a batch of photos of them, on the device that trains.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop
-from dereflect.data.glass import DISPLAY, GlassMix, photograph, residual_reflection
+from dereflect.data.glass import Draws, GlassMix, draw, render
+from dereflect.data.glass.mix import SCENES
+from dereflect.data.glass.pages import page
 from dereflect.data.pairs import read_pairs
 from dereflect.methods.default.settings import Settings
 
+DISPLAY = 2.2
+"""Exponent between display values and linear light of real pairs."""
+PLAIN = GlassMix(identity=1.0)
+_PAGE = SCENES.index("page")
+
 
 class GlassCrops:
-    """Training crops: real pairs, and photos put behind random glass. See `Samples`."""
+    """Training crops: real pairs, and photos with a random glass. See `Samples`."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
         self.mix = GlassMix(**settings.glass)
-        photos = [
-            p for p in list_pictures(folder / settings.photos) if not held_out(p, settings.held_out_every)
-        ]
-        self.photos = decode_all(photos, settings.short_side)
-        self.pairs = []
-        if settings.pairs:
-            for pair in read_pairs(folder / settings.pairs, check_sizes=False):
+        photos = [path for name in settings.photos for path in list_pictures(folder / name)]
+        self.photos = decode_all(
+            [path for path in photos if not held_out(path, settings.held_out_every)], settings.short_side
+        )
+        self.pairs: list[tuple[Image.Image, Image.Image]] = []
+        for name in settings.pairs:
+            for pair in read_pairs(folder / name, check_sizes=False):
                 if pair.name not in settings.held_out_pairs:
-                    sides = (decode(path, settings.short_side) for path in (pair.blended, pair.transmission))
-                    self.pairs.append(tuple(sides))
-        self.pairs = [(i, t if t.size == i.size else t.resize(i.size)) for i, t in self.pairs]
+                    blended, clear = (
+                        decode(p, settings.short_side) for p in (pair.blended, pair.transmission)
+                    )
+                    self.pairs.append(
+                        (blended, clear if clear.size == blended.size else clear.resize(blended.size))
+                    )
 
     def __len__(self) -> int:
         return self.settings.crops_per_epoch
 
     def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
-        """A crop with its layers, and how much its reflection layer counts ((1, 1, 1): real ones are
-        estimates).
+        """Crops and numbers of one sample.
+
+        Returns:
+            ``scene`` and ``mirrored``, (3, side, side) uint8: two photos, or transmission and blended image
+            of a real pair; ``real``, (1,) 1 for a pair; ``glass_*``, the numbers of `Draws`.
         """
-        rng = np.random.default_rng((self.settings.seed, epoch, index))
-        size = self._side(epoch * len(self) + index)
-        real = bool(self.pairs) and rng.random() < self.settings.real_share
-        blended, transmission, reflection = self._real(size, rng) if real else self._made(size, rng)
-        return {
-            "blended": blended,
-            "transmission": transmission,
-            "reflection": reflection,
-            "weight": torch.full((1, 1, 1), self.settings.real_reflection if real else 1.0),
-        }
-
-    def _real(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A crop of a real pair, perhaps with its reflection weaker or stronger."""
-        blended, transmission = _jitter(random_crop(list(self._pair(rng)), size, rng), rng)
-        if self.settings.real_strength and rng.random() < self.settings.real_strength:
-            blended = _restrengthen(blended, transmission, float(rng.uniform(0.3, 1.3)))
-        return blended, transmission, residual_reflection(blended, transmission)
-
-    def _made(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A photo behind random glass, which mirrors another one or a real pair's reflection."""
-        (scene,) = random_crop([self._photo(rng)], size, rng)
-        if self.pairs and rng.random() < self.settings.residual_share:
-            mirrored = residual_reflection(*random_crop(list(self._pair(rng)), size, rng))
-            mirrored = (mirrored * float(rng.uniform(0.8, 1.6))).clamp(0, 1)
+        settings, rng = self.settings, np.random.default_rng((self.settings.seed, epoch, index))
+        side = self._side(epoch * len(self) + index)
+        real = bool(self.pairs) and rng.random() < settings.real_share
+        if real:
+            numbers = draw(PLAIN, rng)
+            mirrored, scene = _jitter(random_crop(list(self._pair(rng)), side, rng), rng)
+            if rng.random() < settings.real_strength:
+                mirrored = _restrengthen(mirrored, scene, float(rng.uniform(0.3, 1.3)))
         else:
-            (mirrored,) = random_crop([self._photo(rng)], size, rng)
-        # Real scenes behind glass are darker than photo collections (benchmarks/glass_statistics.py).
-        (scene,), (mirrored,) = _jitter([scene], rng, -1.0), _jitter([mirrored], rng)
-        glass = photograph(scene, mirrored, self.mix, rng)
-        return glass.blended, glass.transmission, glass.reflection
+            numbers = draw(self.mix, rng)
+            photo = self._photo(rng)
+            if int(numbers.scene[0]) == _PAGE:
+                photo = page(photo, rng)
+            (scene,) = random_crop([photo], side, rng)
+            if self.pairs and rng.random() < settings.residual_share:
+                mirrored = residual_reflection(*random_crop(list(self._pair(rng)), side, rng))
+            else:
+                (mirrored,) = random_crop([self._photo(rng)], side, rng)
+        return {
+            "scene": (scene * 255).round().byte(),
+            "mirrored": (mirrored * 255).round().byte(),
+            "real": torch.tensor([float(real)]),
+        } | {f"glass_{name}": torch.from_numpy(value) for name, value in numbers._asdict().items()}
 
     def _side(self, number: int) -> int:
         """Crops grow: small ones teach most in an hour, large ones show the context that photos have."""
         starts = [start for start in self.settings.grow if start <= number]
         return self.settings.grow[max(starts)] if starts else self.settings.crop
 
-    def _photo(self, rng: np.random.Generator) -> Any:
+    def _photo(self, rng: np.random.Generator) -> Image.Image:
         return self.photos[int(rng.integers(len(self.photos)))]
 
-    def _pair(self, rng: np.random.Generator) -> Any:
+    def _pair(self, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
         return self.pairs[int(rng.integers(len(self.pairs)))]
 
 
-def _jitter(images: list[Tensor], rng: np.random.Generator, darkest: float = -0.35) -> list[Tensor]:
-    """The same exposure (`darkest` to 0.15, natural logarithm) and white balance change to all `images`,
-    half of the time.
+def develop(batch: Mapping[str, Tensor], real_reflection: float = 1.0) -> dict[str, Tensor]:
+    """Photograph a batch of samples; the sensor's noise comes from torch's global generator.
+
+    Args:
+        batch: stacked samples of `GlassCrops.draw`.
+        real_reflection: what the reflection of real pairs counts: it is an estimate.
+
+    Returns:
+        ``blended``, ``transmission``, ``reflection``, (B, 3, H, W) float32 in [0, 1], and ``weight``,
+        (B, 1, 1, 1), of the reflection.
     """
+    scene, mirrored = (batch[name].float() / 255 for name in ("scene", "mirrored"))
+    real = batch["real"].view(-1, 1, 1, 1)
+    draws = Draws(*(batch[f"glass_{name}"] for name in Draws._fields))
+    glass = render(scene, mirrored, draws)
+    return {
+        "blended": torch.where(real > 0, mirrored, glass.blended),
+        "transmission": torch.where(real > 0, scene, glass.transmission),
+        "reflection": torch.where(real > 0, residual_reflection(mirrored, scene), glass.reflection),
+        "weight": torch.where(real > 0, real_reflection, 1.0),
+    }
+
+
+def residual_reflection(blended: Tensor, transmission: Tensor) -> Tensor:
+    """The reflection of a real pair, estimated as the difference of light where it is positive."""
+    return (blended**DISPLAY - transmission**DISPLAY).clamp(0, 1) ** (1 / DISPLAY)
+
+
+def _jitter(images: list[Tensor], rng: np.random.Generator) -> list[Tensor]:
+    """The same change of exposure and white balance to all `images`, half of the time."""
     if rng.random() < 0.5:
         return images
-    gain = math.exp(rng.uniform(darkest, 0.15)) * np.exp(rng.uniform(-0.1, 0.1, (3, 1, 1)))
+    gain = math.exp(rng.uniform(-0.35, 0.15)) * np.exp(rng.uniform(-0.1, 0.1, (3, 1, 1)))
     power = math.exp(rng.uniform(-0.25, 0.25))
     scale = torch.from_numpy(gain.astype(np.float32))
     return [(image**power * scale).clamp(0, 1) for image in images]
 
 
 def _restrengthen(blended: Tensor, transmission: Tensor, strength: float) -> Tensor:
-    """The real photo with `strength` times its reflection (irradiances add, so it scales in linear light)."""
+    """The real photo with `strength` times its reflection (light adds, so it scales in linear light)."""
     scene = transmission**DISPLAY
     return (scene + strength * (blended**DISPLAY - scene)).clamp(0, 1) ** (1 / DISPLAY)

@@ -1,58 +1,91 @@
-"""Losses of the default model on both layers."""
+"""The losses of the default model, each on a batch of estimates and what they should have been."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.methods.default.network import Estimate
 from dereflect.methods.default.settings import Settings
-from dereflect.methods.objective import Batch
+from dereflect.nn.losses import differences, exclusion_loss
+
+BEST = 1e-4
+"""Mean squared error below which nothing more is to be won: 40 dB."""
 
 
-def separation_loss(
-    settings: Settings, transmission: Tensor, reflection: Tensor, batch: Batch
+def losses(
+    settings: Settings, found: Estimate, wanted: Mapping[str, Tensor], judge: nn.Module | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The whole loss but for its perceptual term, and its parts for the log.
-
-    Pixel terms (L1 and squared), gradient L1 and, if ``logarithm`` > 0, the logarithm of each crop's squared
-    error, the same for the reflection.
+    """The weighted sum, and its parts before weighting.
 
     Args:
-        transmission, reflection: (B, 3, H, W) as separated.
-        batch: ``transmission`` and ``reflection`` as they are, and ``weight`` (B, 1, 1, 1) of the reflection.
+        settings: the weights.
+        found: of the network.
+        wanted: of `samples.develop`.
+        judge: gives a list of feature maps of a picture; None for no perceptual term.
     """
-    error = transmission - batch["transmission"]
-    error_r = (reflection - batch["reflection"]) * batch["weight"]
-    pixel, square, gradient = error.abs().mean(), error.square().mean(), _gradient(error)
-    of_reflection = error_r.abs().mean() + 2 * error_r.square().mean() + 0.5 * _gradient(error_r)
-    loss = settings.pixel * pixel + settings.square * square + settings.gradient * gradient
-    if settings.logarithm > 0:
-        loss = loss + settings.logarithm * _log_error(error).mean()
-        weighted = _log_error(reflection - batch["reflection"]) * batch["weight"].flatten()
-        of_reflection = of_reflection + settings.logarithm * weighted.mean()
-    loss = loss + settings.reflection * of_reflection
-    parts = {"pixel": pixel, "square": square, "gradient": gradient, "reflection": of_reflection}
-    return loss, {name: part.detach() for name, part in parts.items()}
+    error = found.transmission - wanted["transmission"]
+    off = found.reflection - wanted["reflection"]
+    parts = {
+        "pixel": error.abs().mean(),
+        "square": error.square().mean(),
+        "gradient": _gradient(error),
+        "reflection": _reflection(off, wanted["weight"], settings.logarithm),
+    }
+    if settings.logarithm:
+        parts["logarithm"] = _log_error(error).mean()
+    if settings.exclusion:
+        parts["exclusion"] = exclusion_loss(found.transmission, found.reflection)
+    if settings.tone and found.tone is not None:
+        parts["tone"] = F.l1_loss(found.tone, global_tone(wanted["blended"], wanted["transmission"]))
+    if settings.remainder and found.remainder is not None:
+        explained = found.transmission + found.reflection + found.remainder
+        parts["remainder"] = F.l1_loss(explained, wanted["blended"])
+    if settings.perceptual and judge is not None:
+        parts["perceptual"] = _perceptual(judge, found.transmission, wanted["transmission"])
+    total = sum((getattr(settings, name) * part for name, part in parts.items()), error.new_zeros(()))
+    return total, parts
 
 
-def perceptual_loss(judge: nn.Module, predicted: Tensor, target: Tensor) -> Tensor:
-    """L1 between the features that an encoder finds in two pictures (B, 3, H, W), relative to `target`."""
-    with torch.autocast(predicted.device.type, torch.bfloat16, enabled=predicted.device.type != "mps"):
-        with torch.no_grad():
-            wanted = judge(target)[:3]
-        found = judge(predicted.clamp(0, 1))[:3]
-    total = torch.zeros((), device=predicted.device)
-    for a, b in zip(found, wanted, strict=True):
-        total = total + (a - b).float().abs().mean() / (b.float().abs().mean() + 1e-3)
-    return total / len(wanted)
+def global_tone(blended: Tensor, transmission: Tensor) -> Tensor:
+    """(B, 6): gain less 1 and offset of each channel that bring the photo nearest to the transmission.
+
+    Least squares over the picture, with a little weight on a gain of 1 so that flat pictures have an answer.
+    """
+    x, y = blended.flatten(2), transmission.flatten(2)
+    mean_x, mean_y = x.mean(2), y.mean(2)
+    covariance = ((x - mean_x[..., None]) * (y - mean_y[..., None])).mean(2)
+    variance = (x - mean_x[..., None]).square().mean(2)
+    gain = (covariance + 1e-3) / (variance + 1e-3)
+    return torch.cat([gain - 1, mean_y - gain * mean_x], dim=1)
+
+
+def _reflection(off: Tensor, weight: Tensor, logarithm: float) -> Tensor:
+    weighted = off * weight
+    loss = weighted.abs().mean() + 2 * weighted.square().mean() + 0.5 * _gradient(weighted)
+    if logarithm:
+        loss = loss + logarithm * (_log_error(off) * weight.flatten()).mean()
+    return loss
 
 
 def _log_error(error: Tensor) -> Tensor:
-    """Logarithm of the mean squared error of each crop (N); from 40 dB on nothing more is to be won."""
-    return (error.float().square().mean((1, 2, 3)) + 1e-4).log()
+    """(B,) logarithm of the mean squared error of each crop."""
+    return (error.float().square().mean((1, 2, 3)) + BEST).log()
 
 
 def _gradient(error: Tensor) -> Tensor:
-    rows = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    columns = (error[..., 1:] - error[..., :-1]).abs().mean()
-    return rows + columns
+    rows, columns = differences(error)
+    return rows.abs().mean() + columns.abs().mean()
+
+
+def _perceptual(judge: nn.Module, found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over the judge's maps of their absolute difference, relative to their own size."""
+    with torch.no_grad():
+        right = judge(wanted)
+    total = found.new_zeros(())
+    for a, b in zip(judge(found.clamp(0, 1)), right, strict=True):
+        total = total + (a - b).float().abs().mean() / (b.float().abs().mean() + 1e-3)
+    return total / len(right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class DefaultMethod(Method):
     ) -> tuple[Tensor, Tensor]:
         """See `Method.forward`."""
         low = blended.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        transmission, reflection = self.network(low)
+        transmission, reflection = self.network(low)[:2]
         # The correction is computed in low precision, but added to the photo in float32: no 8-bit banding.
         correction = transmission - low.float()
         trust = _trust(correction)
@@ -71,19 +71,24 @@ class DefaultMethod(Method):
         network.load_state_dict({key: value.float() for key, value in state.items()})
 
     @staticmethod
-    def load_encoder(network: DefaultNetwork, path: str | None) -> None:
-        """Load the trained encoder's weights: from a file of its own, or out of the embedded model."""
-        assert network.encoder is not None
-        if path:
-            state = read_checkpoint(path)
-        else:
-            whole = read_checkpoint(EMBEDDED / "model.safetensors")
-            prefix = "encoder."
-            state = {
-                key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)
-            }
-        check_keys(network.encoder.state_dict(), state, path or str(EMBEDDED))
-        network.encoder.load_state_dict({key: value.float() for key, value in state.items()})
+    def load_encoders(network: DefaultNetwork, paths: Sequence[str] = ()) -> None:
+        """Load the trained encoders' weights: from files of their own, or out of the embedded model.
+
+        Raises:
+            ModelError: an encoder that the embedded model has not, and for which no file is given.
+        """
+        embedded = {} if paths else read_checkpoint(EMBEDDED / "model.safetensors")
+        for index, encoder in enumerate(network.encoders()):
+            prefix = f"encoder{index + 1 if index else ''}."
+            state = {key.removeprefix(prefix): v for key, v in embedded.items() if key.startswith(prefix)}
+            source = str(EMBEDDED)
+            if paths:
+                source = (
+                    paths[index] if index < len(paths) else f"settings.encoder_weights, number {index + 1}"
+                )
+                state = read_checkpoint(source) if index < len(paths) else {}
+            check_keys(encoder.state_dict(), state, source)
+            encoder.load_state_dict({key: value.float() for key, value in state.items()})
 
 
 def _trust(correction: Tensor) -> Tensor:
@@ -110,6 +115,9 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: MethodOp
 
 def from_folder(folder: Path, config: Mapping[str, Any], options: MethodOptions) -> Method:
     """Load from config.json and model.safetensors."""
+    config = dict(config)
+    if "features" in config:  # as it was called when there was one encoder
+        config["encoder"] = "open_nsfw" if config.pop("features") else ""
     known = {field.name for field in fields(DefaultConfig)}
     if unknown := sorted(set(config) - known):
         raise ModelError(f"{folder / 'config.json'}: unknown key '{unknown[0]}'")

@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dereflect.errors import RecipeError
-from dereflect.methods.default.crops import GlassCrops
-from dereflect.methods.default.losses import perceptual_loss, separation_loss
+from dereflect.methods.default.crops import GlassCrops, develop
+from dereflect.methods.default.losses import losses
 from dereflect.methods.default.method import DefaultMethod
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
 from dereflect.methods.default.settings import Settings, read_settings
 from dereflect.methods.default.validation import held_out_sets, look_at, measure
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.nn.vgg16 import load_vgg16
 
 
 class DefaultObjective(Objective):
-    """Trains both layers at once; see `separation_loss`.
-
-    If ``perceptual`` > 0, the trained encoder itself judges the transmission too.
-    """
+    """Trains both layers at once; see `losses`."""
 
     averaged = "separator"
 
@@ -41,11 +39,8 @@ class DefaultObjective(Objective):
             weight_decay=self.settings.weight_decay,
         )
         if self.settings.perceptual > 0:
-            judge = DefaultNetwork(network.config)
-            DefaultMethod.load_encoder(judge, self.settings.encoder_weights)
-            assert judge.encoder is not None
-            self.helpers["judge"] = judge.encoder
-        self.samples = GlassCrops(self.settings, self.folder)
+            self.helpers["judge"] = _judge(network.config, self.settings)
+        self.samples: GlassCrops = GlassCrops(self.settings, self.folder)
 
     def learning_rate(self, name: str, moment: Moment) -> float:
         """Linear warm-up, then cosine decay to `final_factor`."""
@@ -57,18 +52,19 @@ class DefaultObjective(Objective):
 
     def turns(self, batch: Batch, moment: Moment) -> Iterator[Turn]:
         """One turn: the separator."""
-        transmission, reflection = self.networks["separator"](batch["blended"])
-        loss, logs = separation_loss(self.settings, transmission, reflection, batch)
-        if self.settings.perceptual > 0:
-            perceptual = perceptual_loss(self.helpers["judge"], transmission, batch["transmission"])
-            loss = loss + self.settings.perceptual * perceptual
-            logs["perceptual"] = perceptual.detach()
-        yield Turn("separator", loss, logs)
+        with torch.no_grad():
+            wanted = develop(batch, self.settings.real_reflection)
+        found = self.networks["separator"](wanted["blended"])
+        total, parts = losses(self.settings, found, wanted, self.helpers.get("judge"))
+        yield Turn("separator", total, {name: part.detach() for name, part in parts.items()})
 
     def validate(self) -> dict[str, float]:
-        """Mean PSNR and gain of every set that is held out."""
+        """`measure` of every set that is held out."""
         network: DefaultNetwork = self.plain("separator").eval()
-        results = measure(network, held_out_sets(self.settings, self.folder))
+        results: dict[str, float] = {}
+        for name, pairs in held_out_sets(self.settings, self.folder).items():
+            found = measure(network, pairs, self.settings.validate_at)
+            results |= {f"{name}_{key}": value for key, value in found.items()}
         network.train()
         return results
 
@@ -85,26 +81,43 @@ class DefaultObjective(Objective):
 
 
 def _build(settings: Settings) -> DefaultNetwork:
-    """The network with a trained encoder, whose first layers always stay as they are."""
+    """The network with trained encoders, whose first layers always stay as they are."""
     try:
         network = DefaultNetwork(DefaultConfig(**settings.network))
-    except TypeError as error:
-        raise RecipeError(f"settings.network: {error}") from error
-    if network.encoder is not None:
-        DefaultMethod.load_encoder(network, settings.encoder_weights)
-        network.encoder.requires_grad_(False)
+    except (TypeError, KeyError) as error:
+        raise RecipeError("settings.network", str(error)) from error
+    DefaultMethod.load_encoders(network, settings.encoder_weights)
+    for encoder in network.encoders():
+        encoder.requires_grad_(False)
         # Edges and colours are the same behind glass: the first layers stay as they are, at no cost.
-        network.encoder.stages[1:].requires_grad_(settings.encoder_factor > 0)
+        _later_stages(encoder).requires_grad_(settings.encoder_factor > 0)
     if settings.start_from:
         DefaultMethod.load_weights(network, Path(settings.start_from))
     return network
 
 
 def _groups(network: DefaultNetwork, settings: Settings) -> list[dict[str, Any]]:
-    """Parameters for the optimizer: all but the encoder, and its last stages at a rate of their own."""
-    ids = set() if network.encoder is None else {id(p) for p in network.encoder.parameters()}
+    """Parameters for the optimizer: all but the encoders, and their later stages at a rate of their own."""
+    ids = {id(p) for encoder in network.encoders() for p in encoder.parameters()}
     groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if id(p) not in ids]}]
     if settings.encoder_factor > 0:
-        encoder = [] if network.encoder is None else list(network.encoder.stages[1:].parameters())
-        groups.append({"params": encoder, "rate_factor": settings.encoder_factor})
+        later = [p for encoder in network.encoders() for p in _later_stages(encoder).parameters()]
+        groups.append({"params": later, "rate_factor": settings.encoder_factor})
     return groups
+
+
+def _later_stages(encoder: nn.Module) -> nn.Module:
+    stages: Any = encoder.stages
+    later: nn.Module = stages[1:]
+    return later
+
+
+def _judge(config: DefaultConfig, settings: Settings) -> nn.Module:
+    """VGG-16 where the settings name it, else an untouched copy of the first encoder."""
+    if settings.judge:
+        return load_vgg16(settings.judge)
+    copy = DefaultNetwork(config)
+    DefaultMethod.load_encoders(copy, settings.encoder_weights)
+    for encoder in copy.encoders():
+        return encoder
+    raise RecipeError("settings.perceptual", "give settings.judge, or a network with an encoder")
