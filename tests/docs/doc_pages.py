@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-TINY = {"widths": [8, 8, 8], "head_width": 8, "features": False}
+TINY = {"widths": [8, 8, 8], "head_width": 8, "encoder": ""}
 """The shape of the tests' `model_folder`."""
 SMALL = [
     f"settings.network={json.dumps(TINY)}",
