@@ -37,6 +37,12 @@ def test_a_page_has_no_measured_number_without_a_mark(page: str):
     assert MEASURED.findall(text) == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_begins_with_a_mark(page: str):
+    """Markdown would take the line for a block of HTML and break the paragraph there."""
+    assert not re.search(r"^ *<!-- m ", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_a_model_card_shows_the_numbers_of_the_file(name: str):
     card = CARDS[name]
