@@ -220,6 +220,18 @@ def test_a_bad_argument_is_refused_before_the_network_runs():
     assert not method.seen
 
 
+def test_pictures_and_masks_over_the_limit_are_refused_before_the_network_runs():
+    method = Share()
+    separator = Separator(method, dtype="float32", max_pixels=1200)
+    large = saved(Image.fromarray(array(40, 31)), "PNG")
+    with pytest.raises(InputError, match="over the limit"):
+        separator(large)
+    with pytest.raises(InputError, match="over the limit"):
+        separator(array(), mask=large)
+    assert not method.seen
+    separator(saved(Image.fromarray(array()), "PNG"))
+
+
 def test_a_call_may_choose_another_quality():
     method = Share()
     separator = Separator(method, dtype="float32")

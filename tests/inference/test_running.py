@@ -26,6 +26,12 @@ def test_best_runs_mirrored_and_reduced_copies():
     assert method.seen == [(1, 3, 40, 80)] * 2 + [(1, 3, 30, 60)] * 2
 
 
+def test_best_averages_each_tile():
+    method = Share(tile_overlap=8)
+    Separator(method, dtype="float32", quality="best", tile=32)(array(32, 56))
+    assert method.seen == 2 * ([(1, 3, 32, 32)] * 2 + [(1, 3, 24, 24)] * 2)
+
+
 def test_best_turns_what_mirrored_copies_give_back_again():
     photo = np.zeros((60, 90, 3), np.uint8) + np.linspace(0, 255, 90).round().astype(np.uint8)[:, None]
     best = Separator(Share(0.5), dtype="float32", quality="best")(photo).to_numpy()

@@ -51,8 +51,11 @@ def test_weights_of_tiles_add_up_to_one_and_fade_at_inner_borders(length, tile, 
     assert starts[-1] + tile == length
 
 
-@pytest.mark.parametrize(("height", "width"), [(150, 210), (64, 64), (33, 300), (1, 500)])
-def test_tiles_of_a_local_method_equal_the_whole(height, width):
+@pytest.mark.parametrize(
+    ("height", "width", "tile"),
+    [(150, 210, 64), (64, 64, 64), (33, 300, 64), (1, 500, 64), (700, 310, 3 * striping.STRIPE)],
+)
+def test_tiles_of_a_local_method_equal_the_whole(height, width, tile):
     full = picture(height, width)
 
     def blur(batch: Tensor) -> tuple[Tensor, Tensor]:  # reaches 3 pixels
@@ -60,7 +63,7 @@ def test_tiles_of_a_local_method_equal_the_whole(height, width):
         return blurred, batch - blurred
 
     expected = blur(full[None])
-    layout = make_plan(height, width, Traits(tile_overlap=32), 1 << 30, tile=64)
+    layout = make_plan(height, width, Traits(tile_overlap=32), 1 << 30, tile=tile)
     stripes = stripes_of_tiles(lambda a, b: full[:, a:b], height, width, layout, blur)
     transmission, reflection = whole_of(stripes, height, width, full)
     # Pixels within the blur's reach of a tile's border differ, and there the weights are all but zero.
