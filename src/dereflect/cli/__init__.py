@@ -33,7 +33,7 @@ _UsageError: Any = typer.BadParameter.__base__  # which typer itself does not ex
 app = typer.Typer(
     name="dereflect",
     help="Separate a photo shot through glass into the scene behind it and its reflection.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,6 +72,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -82,7 +83,9 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 def main() -> None:
@@ -93,10 +96,7 @@ def main() -> None:
         typer.echo(f"dereflect: {fault_line(error)}", err=True)
         sys.exit(2)
     except _UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb: its help
-            error.show()
-        else:
-            typer.echo(f"dereflect: {usage_line(error)}", err=True)
+        typer.echo(f"dereflect: {usage_line(error)}", err=True)
         sys.exit(2)
     except typer.Abort:
         sys.exit(130)

@@ -31,7 +31,9 @@ def data(context: typer.Context) -> None:
 
 
 @app.command()
-def check(folder: Annotated[Path, typer.Argument(help="A data set, or a folder of data sets.")]) -> None:
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A data set, or a folder of data sets.")],
+) -> None:
     """Tell which data sets a folder holds, what is wrong with them, and which known ones are not there."""
     from dereflect.data.known_sets import LAYOUTS
     from dereflect.data.layouts import check_folder, recognise

@@ -36,13 +36,14 @@ class Found:
     """Files in folders that an earlier run has written beside their photos."""
 
 
-def find_photos(words: Sequence[str], recursive: bool = False) -> Found:
+def find_photos(words: Sequence[str], recursive: bool = False, shard: tuple[int, int] = (0, 1)) -> Found:
     """Follow the INPUT words: a file stands for itself, a folder for the pictures in it, a pattern for its
     matches.
 
     Args:
         words: of the command line, without ``-``.
         recursive: also look into folders of folders (not through links, which may go in circles).
+        shard: (i, n) finds only every n-th photo from the i-th on, counted from 0.
     """
     found = Found()
     seen: set[str] = set()
@@ -52,6 +53,7 @@ def find_photos(words: Sequence[str], recursive: bool = False) -> Found:
                 _add(path, recursive, found, seen)
         except InputError as error:
             found.errors.append(error)
+    found.photos = found.photos[shard[0] :: shard[1]]
     return found
 
 

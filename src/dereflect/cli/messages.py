@@ -11,6 +11,7 @@ _FLAGS = {
     "metadata": "strip-metadata",
     "radius": "steady",
     "rule": "model",
+    "side": "size",
     "cpus": "num-cpus",
     "gpus": "num-gpus",
 }
@@ -47,7 +48,7 @@ def usage_line(error: Any) -> str:
     """
     text = " ".join(error.format_message().split()).removesuffix(".")
     text = re.sub(r"^Invalid value for '?([^':]+)'?: (?:Value error, |Input )?", r"\1: ", text)
-    text = re.sub(r"^Missing (?:argument|option|parameter) '([^']+)'", r"\1: is missing", text)
+    text = re.sub(r"^Missing (?:argument|option|parameter) '([^']+)'(?: / '[^']+')*", r"\1: is missing", text)
     text = re.sub(r"^No such (option|command):? '?([^ ']+)'?", r"\2: no such \1", text)
     text = re.sub(r"^Option '([^']+)' ", r"\1: ", text)
     text = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)", r"\1: not expected here", text)

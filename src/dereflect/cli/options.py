@@ -1,15 +1,23 @@
-"""Options that several verbs share, as annotated types: same name, same meaning, same help everywhere."""
+"""Options that several verbs share, each declared once: same name, same meaning, same help everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dereflect.errors import InputError
+from dereflect.limits import DEFAULT_MAX_PIXELS
+
+if TYPE_CHECKING:
+    from dereflect.separator import Separator
+
+MODEL, RESULT, FILES = "Model", "Result", "Files"
+"""Panels of the help."""
+MODEL_WORDS = "NAME|FOLDER|FILE"
 
 
 class Device(StrEnum):
@@ -55,33 +63,13 @@ class Format(StrEnum):
     webp = "webp"
 
 
-MODEL_PANEL = "Model"
-
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME|FOLDER|FILE",
-        help="A name from `dereflect models`, a model folder, a checkpoint file, or a hub id.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-DeviceOption = Annotated[
-    Device, typer.Option("--device", help="Where to compute.", rich_help_panel=MODEL_PANEL)
-]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.", rich_help_panel=MODEL)]
 DTypeOption = Annotated[
     DType,
     typer.Option(
         "--dtype",
         help="Number format of the network; auto takes bfloat16 where the processor has it.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-SeedOption = Annotated[
-    int,
-    typer.Option(
-        "--seed", help="Seed of random methods: same seed, same result.", min=0, rich_help_panel=MODEL_PANEL
+        rich_help_panel=MODEL,
     ),
 ]
 SetOption = Annotated[
@@ -89,49 +77,173 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting of the method; may be given several times.",
-        rich_help_panel=MODEL_PANEL,
+        help="A setting of the model's own, listed by `dereflect models show`; may be given several times.",
+        rich_help_panel=MODEL,
     ),
 ]
-QualityOption = Annotated[
-    Quality,
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that are there already.", rich_help_panel=FILES)
+]
+ShardOption = Annotated[
+    str | None,
     typer.Option(
-        "--quality",
-        help="best also runs mirrored and resized copies and averages them: three times the work.",
-        rich_help_panel=MODEL_PANEL,
+        "--shard",
+        metavar="I/N",
+        help="Do only every N-th photo, beginning with the I-th: one job of N.",
+        rich_help_panel=FILES,
     ),
 ]
-MaxSizeOption = Annotated[
-    int | None,
+StrengthOption = Annotated[
+    float,
     typer.Option(
-        "--max-size",
-        metavar="PIXELS",
+        "--strength",
+        metavar="NUMBER",
+        min=-1.0,
+        max=1.0,
+        help="How much of the reflection to take away: 1 all, 0 nothing; -1 shows only the reflection.",
+        rich_help_panel=RESULT,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON a photo on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def models_option(without: str, more: str = "") -> Any:
+    """``--model`` of verbs that take several.
+
+    Args:
+        without: what the verb takes if none is given.
+        more: what else there is to say.
+    """
+    return typer.Option(
+        "--model",
+        "-m",
+        metavar=MODEL_WORDS,
+        help="A name from `dereflect models`, a model folder, a checkpoint file, or a hub id; may be given "
+        f"several times{more}. Without, {without}.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    )
+
+
+def max_pixels_option(panel: str) -> Any:
+    """``--max-pixels`` in a panel of the help."""
+    return typer.Option(
+        "--max-pixels",
+        metavar="NUMBER",
         min=1,
-        help="Longest side that the network may see; outputs keep the photo's size.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-TileOption = Annotated[
-    str,
-    typer.Option(
-        "--tile",
-        metavar="auto|off|N",
-        help="auto picks by size and memory; off runs the whole picture at once; N cuts tiles of N pixels.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder to write to; made if it is not there."),
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-VerboseOption = Annotated[
-    int,
-    typer.Option(
-        "--verbose", "-v", count=True, help="Say more: how each photo was run, and how long it took."
-    ),
-]
+        help="Refuse photos of more pixels (width times height), before decoding them.",
+        rich_help_panel=panel,
+    )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it runs."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar=MODEL_WORDS,
+            help="A name from `dereflect models`, a model folder, a checkpoint file, or a hub id.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "default"
+    settings: SetOption = None
+    quality: Annotated[
+        Quality,
+        typer.Option(
+            "--quality",
+            help="best also runs mirrored and resized copies and averages them: three times the work.",
+            rich_help_panel=MODEL,
+        ),
+    ] = Quality.fast
+    device: DeviceOption = Device.auto
+    dtype: DTypeOption = DType.auto
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-size",
+            metavar="PIXELS",
+            min=1,
+            help="Longest side that the network may see; outputs keep the photo's size.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    tile: Annotated[
+        str,
+        typer.Option(
+            "--tile",
+            metavar="auto|off|N",
+            help="auto picks by size and memory; off runs the photo as a whole; N cuts tiles of N pixels.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "auto"
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="NUMBER",
+            min=0,
+            help="Seed of stochastic methods: same seed, same result.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 0
+
+    def of_method(self) -> dict[str, str]:
+        """Settings of the method's own.
+
+        Raises:
+            InputError: as `parse_settings`.
+        """
+        return parse_settings(self.settings)
+
+    def of_separator(self) -> dict[str, Any]:
+        """Arguments of a `Separator`."""
+        return {
+            "device": self.device.value,
+            "dtype": self.dtype.value,
+            "quality": self.quality.value,
+            "max_size": self.max_size,
+            "tile": int(self.tile) if self.tile.isdecimal() else self.tile,
+            "seed": self.seed,
+        }
+
+    def load(self, max_pixels: int = DEFAULT_MAX_PIXELS) -> Separator:
+        """Load the model."""
+        from dereflect.separator import load
+
+        return load(self.model, options=self.of_method(), max_pixels=max_pixels, **self.of_separator())
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """What to write of each photo."""
+
+    strength: StrengthOption = 1.0
+    layers: Annotated[
+        Layer | None,
+        typer.Option(
+            "--layers", help="What to write; without, both.", show_default=False, rich_help_panel=RESULT
+        ),
+    ] = None
+    format: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="File format to write; keep takes the photo's own.", rich_help_panel=RESULT
+        ),
+    ] = Format.keep
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata",
+            help="Write no EXIF, XMP or resolution (the colour profile stays: colours need it).",
+            rich_help_panel=RESULT,
+        ),
+    ] = False
+    max_pixels: Annotated[int, max_pixels_option(FILES)] = DEFAULT_MAX_PIXELS
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, str]:

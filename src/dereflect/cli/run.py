@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from dereflect import images
 from dereflect.cli.explain import explain_paths, write_explanations
-from dereflect.cli.inputs import Photo
+from dereflect.cli.inputs import Found, Photo
+from dereflect.cli.options import Layer, ModelOptions
 from dereflect.cli.report import Report
-from dereflect.errors import DereflectError, InputError, Option, Remedy
+from dereflect.cli.separate_options import FileOptions, PhotoOptions
+from dereflect.errors import UNNAMED, DereflectError, InputError, Option, Remedy
+from dereflect.images import Picture
 from dereflect.images.writing import target_format
-from dereflect.separation import output_paths
+from dereflect.separation import Separation, output_paths
 from dereflect.separator import Separator
 
 
@@ -23,17 +29,9 @@ class Run:
     """What to do with each photo."""
 
     separator: Separator
-    output: Path | None
-    layers: str
-    format: str
-    side_by_side: bool
-    skip_existing: bool
-    overwrite: bool
-    metadata: bool
-    explain: bool
-    """Whether to write heat maps of what was invented beside the layers."""
-    call: dict[str, Any]
-    """Arguments of each call of the separator."""
+    files: FileOptions
+    result: PhotoOptions
+    mask: Picture | None = None
     _claimed: dict[str, Path] = field(default_factory=dict)
     """Outputs of this run and the photos that they belong to."""
 
@@ -49,44 +47,55 @@ class Run:
 
     def _one(self, photo: Photo, inputs: set[str], report: Report) -> None:
         started = time.perf_counter()
-        folder = photo.path.parent if self.output is None else self.output / photo.relative
+        paths = self._paths(photo)
+        charts = self._charts(photo)
+        outputs = paths | charts
+        self._claim(photo, outputs, inputs)
+        existing = [path for path in outputs.values() if os.path.lexists(path)]
+        overwrite, skip = self.files.overwrite, self.files.skip_existing
+        if skip and len(existing) == len(outputs):
+            report.skipped(photo.path)
+            return
+        if existing and not (overwrite or skip):
+            remedy = Remedy(
+                "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
+            )
+            raise InputError(existing[0], "exists already", remedy=remedy)
+        result = self.separate(photo.path)
+        # Skipping what is there already, a photo with one of two outputs gets the other.
+        missing = {name for name, path in outputs.items() if overwrite or path not in existing}
+        written = {name: path for name, path in paths.items() if name in missing}
+        result.write(written, self.result.format.value, overwrite, not self.result.strip_metadata)
+        if charts:
+            charts = {name: path for name, path in charts.items() if name in missing}
+            write_explanations(self.separator.method, result, charts)
+        report.separated(photo.path, result, paths, time.perf_counter() - started)
+
+    def separate(self, image: Path | bytes) -> Separation:
+        """Separate one picture."""
+        return self.separator(image, strength=self.result.strength, mask=self.mask)
+
+    def _folder(self, photo: Photo) -> Path:
+        return photo.path.parent if self.files.output is None else self.files.output / photo.relative
+
+    def _paths(self, photo: Photo) -> dict[str, Path]:
+        """Where the layers go."""
         source_format, _, _ = images.probe(photo.path, self.separator.max_pixels)
-        paths = output_paths(
-            folder,
+        return output_paths(
+            self._folder(photo),
             photo.path.stem,
             source_format,
             photo.path.suffix,
-            self.layers,
-            self.format,
-            self.side_by_side,
+            (self.result.layers or Layer.both).value,
+            self.result.format.value,
+            self.result.side_by_side,
         )
-        charts = {}
-        if self.explain:
-            charts = explain_paths(self.separator.method, folder, photo.path.stem)
-        self._claim(photo, paths | charts, inputs)
-        existing = [path for path in (paths | charts).values() if os.path.lexists(path)]
-        if self.skip_existing and len(existing) == len(paths | charts):
-            report.skipped(photo.path)
-            return
-        if existing and not (self.overwrite or self.skip_existing):
-            raise InputError(
-                existing[0],
-                "exists already",
-                remedy=Remedy(
-                    "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
-                ),
-            )
-        result = self.separator(photo.path, **self.call)
-        # Skipping what is there already, a photo with one of two outputs gets the other.
-        missing = {layer: path for layer, path in paths.items() if self.overwrite or path not in existing}
-        result.write(missing, self.format, self.overwrite, self.metadata)
-        if charts:
-            write_explanations(
-                self.separator.method,
-                result,
-                {name: path for name, path in charts.items() if self.overwrite or path not in existing},
-            )
-        report.separated(photo.path, result, paths, time.perf_counter() - started)
+
+    def _charts(self, photo: Photo) -> dict[str, Path]:
+        """Where heat maps of what was invented go; none if they are not wanted."""
+        if not self.result.explain:
+            return {}
+        return explain_paths(self.separator.method, self._folder(photo), photo.path.stem)
 
     def _claim(self, photo: Photo, paths: dict[str, Path], inputs: set[str]) -> None:
         for path in paths.values():
@@ -106,23 +115,76 @@ class Run:
             self._claimed[_key(path)] = photo.path
 
 
-def run_pipe(run: Run, source: BinaryIO, target: BinaryIO, layer: str) -> None:
+def make_run(model: ModelOptions, files: FileOptions, result: PhotoOptions) -> Run:
+    """Load the model and the mask.
+
+    Raises:
+        InputError, ModelError: one of them cannot be used, or the method makes no heat maps.
+    """
+    separator = model.load(max_pixels=result.max_pixels)
+    if result.explain:
+        explain_paths(separator.method, Path(), "")  # refuse now, not at the first photo
+    mask = None if result.mask is None else images.read(result.mask, result.max_pixels)
+    return Run(separator, files, result, mask)
+
+
+def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:
+    """Separate all photos that were found.
+
+    Args:
+        found: the photos, and which inputs stand for none.
+        report: told of everything.
+        load: gives the run; called only if there is a photo.
+
+    Returns:
+        The exit code.
+    """
+    for error in found.errors:
+        report.failed(error.subject, error)
+    if found.photos:
+        run = load()
+        report.say_device(run.separator)
+        try:
+            with _terminate_interrupts(), report:
+                run.all(found.photos, report)
+        except KeyboardInterrupt:
+            report.interrupted()
+            return 130
+    return report.finish(found)
+
+
+def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
     """Separate the picture that comes in on `source`; write one layer to `target`, or both into a folder."""
     content = source.read()
     if not content:
         raise InputError("-", "standard input is empty")
+    format, metadata = run.result.format.value, not run.result.strip_metadata
     try:
-        result = run.separator(content, **run.call)
-        if run.output is not None:
-            paths = result.output_paths(run.output, run.layers, run.format)
-            result.write(paths, run.format, run.overwrite, run.metadata)
+        result = run.separate(content)
+        if run.files.output is not None:
+            paths = result.output_paths(run.files.output, (run.result.layers or Layer.both).value, format)
+            result.write(paths, format, run.files.overwrite, metadata)
             return
-        picture = result.pictures[layer]
-        encoded = images.encode(picture, target_format(picture.format, run.format), run.metadata)
+        picture = result.pictures[(run.result.layers or Layer.transmission).value]
+        encoded = images.encode(picture, target_format(picture.format, format), metadata)
     except InputError as error:
-        raise error.about("-") from error
+        raise (error.about("-") if error.subject == UNNAMED else error) from error
     target.write(encoded)
     target.flush()
+
+
+@contextlib.contextmanager
+def _terminate_interrupts() -> Iterator[None]:
+    """Make the terminate signal (of batch systems) act like Ctrl-C, so that temporary files go away."""
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _key(path: Path) -> str:

@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dereflect.cli.options import (
-    MODEL_PANEL,
-    Device,
-    DeviceOption,
-    DType,
-    DTypeOption,
-    MaxSizeOption,
-    QuietOption,
-)
+from dereflect.cli.groups import Omit, grouped
+from dereflect.cli.options import ModelOptions, QuietOption, max_pixels_option, models_option
 from dereflect.errors import InputError, MissingExtra, Remedy
+from dereflect.web.settings import MEGABYTE, Access, Limits
 
-_LIMITS = "Limits"
+if TYPE_CHECKING:
+    from dereflect.separator import Separator
+
+LIMITS = "Limits"
 
 
-def serve(
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; other than loopback needs a token.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 7860,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            envvar="DEREFLECT_TOKEN",
-            help="A secret that callers must give; other users of this machine can see it in the process "
-            "list, so rather set the variable.",
-            show_default=False,
-        ),
-    ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME|FOLDER|FILE",
-            help="What to offer; may be given several times, the first is the default.",
-            show_default="default",
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = None,
-    device: DeviceOption = Device.auto,
-    dtype: DTypeOption = DType.auto,
-    max_size: MaxSizeOption = None,
+@dataclass(frozen=True)
+class LimitOptions:
+    """What the service does at most."""
+
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Photos at work at one time.", rich_help_panel=_LIMITS)
-    ] = 1,
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="NUMBER",
+            min=1,
+            help="Photos that are separated at one time.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = Limits.jobs
     queue: Annotated[
-        int, typer.Option("--queue", min=0, help="Photos that may wait in line.", rich_help_panel=_LIMITS)
-    ] = 16,
+        int,
+        typer.Option(
+            "--queue", metavar="NUMBER", min=0, help="Photos that may wait in line.", rich_help_panel=LIMITS
+        ),
+    ] = Limits.queue
     time_limit: Annotated[
         float,
         typer.Option(
@@ -64,33 +45,64 @@ def serve(
             metavar="SECONDS",
             min=1,
             help="From a photo's arrival to its answer.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
-    ] = 300.0,
+    ] = Limits.seconds
     max_upload: Annotated[
         int,
         typer.Option(
-            "--max-upload", metavar="MB", min=1, help="Largest upload, in megabytes.", rich_help_panel=_LIMITS
+            "--max-upload", metavar="MB", min=1, help="Largest upload, in megabytes.", rich_help_panel=LIMITS
         ),
-    ] = 64,
-    max_pixels: Annotated[
-        int, typer.Option("--max-pixels", min=1, help="Largest photo.", rich_help_panel=_LIMITS)
-    ] = 50_000_000,
+    ] = Limits.upload_bytes // MEGABYTE
+    max_pixels: Annotated[int, max_pixels_option(LIMITS)] = Limits.pixels
+
+    def limits(self) -> Limits:
+        """As the service takes them."""
+        return Limits(
+            upload_bytes=self.max_upload * MEGABYTE,
+            waiting_bytes=max(Limits.waiting_bytes, self.max_upload * MEGABYTE),
+            pixels=self.max_pixels,
+            jobs=self.jobs,
+            queue=self.queue,
+            seconds=self.time_limit,
+        )
+
+
+@grouped
+def serve(
+    *,
+    models: Annotated[
+        list[str] | None,
+        models_option("'default'", "; the service takes the first where a caller names none"),
+    ] = None,
+    running: Annotated[ModelOptions, Omit(["model", "quality"])],
+    limits: LimitOptions,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; other than loopback needs a token.")
+    ] = Access.host,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="NUMBER", min=0, max=65535, help="Port to listen on; 0 takes a free one."
+        ),
+    ] = 7860,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="DEREFLECT_TOKEN",
+            help="A secret that callers must give. Better set the variable: other users of this machine can "
+            "see options in the process list.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Open a web page and an HTTP service that separate photos on this machine.
 
     The page is at the printed address; POST /v1/separate is the service, /docs describes it. Ctrl-C stops.
     """
-    from dereflect.web.settings import MEGABYTE, Access, Limits
-
-    try:
-        access = Access(host, token or None)
-    except InputError as error:
-        if error.option != "host":
-            raise
-        remedy = Remedy("give {}, or set DEREFLECT_TOKEN", "token")
-        raise InputError(host, error.reason, option="host", remedy=remedy) from error
+    access = _access(host, token)
     try:
         import python_multipart  # noqa: F401 - FastAPI needs it for uploads
         import uvicorn  # noqa: F401
@@ -99,29 +111,38 @@ def serve(
         from dereflect.web.server import listen, make_server
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "web", "the web page") from error
-    from dereflect.separator import Separator, load
 
-    limits = Limits(
-        upload_bytes=max_upload * MEGABYTE,
-        waiting_bytes=max(Limits.waiting_bytes, max_upload * MEGABYTE),
-        pixels=max_pixels,
-        jobs=jobs,
-        queue=queue,
-        seconds=time_limit,
-    )
     socket, address = listen(host, port)
-    separators: dict[str, Separator] = {}
-    for source in models or ["default"]:
-        separator = load(source, device=device.value, dtype=dtype.value, max_size=max_size)
-        if separator.name in separators:
-            raise InputError(
-                source, f"another model is called '{separator.name}'; rename one", option="model"
-            )
-        separators[separator.name] = separator
-    server = make_server(create_app(separators, access, limits), host, port, limits)
+    separators = _load(models or [running.model], running)
+    bounds = limits.limits()
+    server = make_server(create_app(separators, access, bounds), host, port, bounds)
     if not quiet:
         offered = ", ".join(f"{name} ({separator.running})" for name, separator in separators.items())
-        needs = ", with the token" if access.token else ", for this machine only"
+        needs = "with the token" if access.token else "for this machine only"
         typer.echo(f"dereflect: {offered}")
-        typer.echo(f"dereflect: the page is at {address}{needs}; its service is described at {address}/docs")
+        typer.echo(
+            f"dereflect: the page is at {address}, {needs}; the service is described at {address}/docs"
+        )
     server.run(sockets=[socket])
+
+
+def _access(host: str, token: str | None) -> Access:
+    try:
+        return Access(host, token or None)
+    except InputError as error:
+        if error.option != "host":
+            raise
+        remedy = Remedy("give {}, or set DEREFLECT_TOKEN", "token")
+        raise InputError(host, error.reason, option="host", remedy=remedy) from error
+
+
+def _load(models: list[str], running: ModelOptions) -> dict[str, Separator]:
+    """The models by name, in their order."""
+    separators: dict[str, Separator] = {}
+    for source in models:
+        separator = replace(running, model=source).load()
+        if separator.name in separators:
+            reason = f"another model is called '{separator.name}'; rename one"
+            raise InputError(source, reason, option="model")
+        separators[separator.name] = separator
+    return separators

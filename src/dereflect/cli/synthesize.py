@@ -2,46 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dereflect.cli.options import OverwriteOption, QuietOption
-from dereflect.errors import InputError, Option, Remedy, first_line
+from dereflect.cli.groups import grouped
+from dereflect.cli.options import FILES, OverwriteOption, QuietOption
+from dereflect.errors import InputError, Option, Remedy
 
 if TYPE_CHECKING:
-    from dereflect.data.synthesis.triplet import Triplet
+    from dereflect.data.synthesis.record import Entry
+
+SYNTHESIS = "Synthesis"
 
 
-def synthesize(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")],
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """From which photos, by which rule."""
+
     transmission: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photos to stand behind the glass.")
-    ] = None,
-    reflection: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photos to be mirrored; may be the same folder.")
-    ] = None,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many triplets.")] = 10,
-    rule: Annotated[
-        str,
+        Path | None,
         typer.Option(
-            "--model", metavar="NAME", help="ceilnet, dsrnet, zhang, xreflection, screen or physical."
+            "--transmission", metavar="DIR", help="Photos to stand behind the glass.", rich_help_panel=FILES
         ),
-    ] = "physical",
-    preset: Annotated[str, typer.Option(help="Situation of the physical model: day or night.")] = "day",
-    size: Annotated[
-        int | None, typer.Option(min=16, help="Cut squares of this many pixels; default: each photo whole.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same triplets.")] = 0,
+    ] = None
+    reflection: Annotated[
+        Path | None,
+        typer.Option(
+            "--reflection",
+            metavar="DIR",
+            help="Photos to be mirrored; may be the same folder.",
+            rich_help_panel=FILES,
+        ),
+    ] = None
     record: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Make the triplets of an earlier record.jsonl again; draws nothing."
+            "--record",
+            metavar="FILE",
+            help="Make the triplets of an earlier record.jsonl again; draws nothing.",
+            rich_help_panel=FILES,
         ),
-    ] = None,
+    ] = None
+    number: Annotated[
+        int,
+        typer.Option(
+            "--number", "-n", metavar="NUMBER", min=1, help="How many triplets.", rich_help_panel=SYNTHESIS
+        ),
+    ] = 10
+    rule: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="How light mixes: ceilnet, dsrnet, zhang, xreflection, screen or physical.",
+            rich_help_panel=SYNTHESIS,
+        ),
+    ] = "physical"
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            metavar="day|night",
+            help="Situation of the physical model.",
+            rich_help_panel=SYNTHESIS,
+        ),
+    ] = "day"
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            metavar="PIXELS",
+            min=16,
+            help="Cut squares of this side; without, each photo is taken whole.",
+            rich_help_panel=SYNTHESIS,
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="NUMBER", min=0, help="Same seed, same triplets.", rich_help_panel=SYNTHESIS
+        ),
+    ] = 0
+
+
+@grouped
+def synthesize(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", rich_help_panel=FILES),
+    ],
+    options: SynthesisOptions,
     contact_sheet: Annotated[
-        bool, typer.Option("--contact-sheet", help="Also write contact_sheet.jpg with the first 24.")
+        bool,
+        typer.Option(
+            "--contact-sheet",
+            help="Also write contact_sheet.jpg with the first 24.",
+            rich_help_panel=FILES,
+        ),
     ] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
@@ -50,36 +110,30 @@ def synthesize(
 
     Everything drawn is written to record.jsonl, from which the same files can be made again with --record.
     """
-    from dereflect.data.synthesis import record as records
     from dereflect.data.synthesis.physical import PRESETS
+    from dereflect.data.synthesis.record import RECORD, write_all
 
-    if preset not in PRESETS:
-        raise InputError(preset, f"one of {', '.join(PRESETS)}", option="preset")
-    if (output / records.RECORD).exists() and not overwrite:
-        raise InputError(
-            output,
-            "holds triplets already",
-            remedy=Remedy("{} replaces those of the same number", Option("overwrite", True)),
-        )
-    if record is not None:
-        entries, old_transmission, old_reflection = records.read_record(record)
-        transmission, reflection = transmission or old_transmission, reflection or old_reflection
-    elif transmission is None or reflection is None:
-        raise InputError("--transmission and --reflection", "are needed (or --record)")
-    else:
-        options = {"preset": preset} if rule == "physical" else {}
-        entries = records.plan(transmission, reflection, number, rule, seed, size, **options)
-    shown: list[Triplet] = []
-    try:
-        for entry in entries:
-            triplet = records.make(entry, transmission, reflection)
-            records.write_triplet(output, entry.name, triplet)
-            if contact_sheet and len(shown) < 24:
-                shown.append(triplet)
-        records.write_record(output / records.RECORD, entries, transmission, reflection)
-        if shown:
-            records.contact_sheet(shown).save(output / "contact_sheet.jpg", quality=90)
-    except OSError as error:
-        raise InputError(output, f"cannot be written ({first_line(error)})") from error
+    if options.preset not in PRESETS:
+        raise InputError(options.preset, f"one of {', '.join(PRESETS)}", option="preset")
+    if (output / RECORD).exists() and not overwrite:
+        remedy = Remedy("{} replaces those of the same number", Option("overwrite", True))
+        raise InputError(output, "holds triplets already", remedy=remedy)
+    entries, transmission, reflection = _entries(options)
+    record = write_all(output, entries, transmission, reflection, contact_sheet)
     if not quiet:
-        typer.echo(f"{len(entries)} triplets in {output}; made again by --record {output / records.RECORD}")
+        typer.echo(f"{len(entries)} triplets in {output}; --record {record} makes them again")
+
+
+def _entries(options: SynthesisOptions) -> tuple[list[Entry], Path, Path]:
+    """What to make, and from which folders."""
+    from dereflect.data.synthesis.record import plan, read_record
+
+    transmission, reflection = options.transmission, options.reflection
+    if options.record is not None:
+        entries, *recorded = read_record(options.record)
+        return entries, transmission or recorded[0], reflection or recorded[1]
+    if transmission is None or reflection is None:
+        raise InputError("--transmission and --reflection", "are needed (or --record)")
+    more = {"preset": options.preset} if options.rule == "physical" else {}
+    drawn = plan(transmission, reflection, options.number, options.rule, options.seed, options.size, **more)
+    return drawn, transmission, reflection

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dereflect.cli.groups import grouped
 from dereflect.cli.options import (
-    Device,
-    DeviceOption,
-    DType,
-    DTypeOption,
-    MaxSizeOption,
-    ModelOption,
+    FILES,
+    RESULT,
+    ModelOptions,
     OverwriteOption,
-    Quality,
-    QualityOption,
     QuietOption,
-    SeedOption,
-    SetOption,
-    TileOption,
-    parse_settings,
+    StrengthOption,
 )
 
 
@@ -44,93 +38,95 @@ class Codec(StrEnum):
     vp9 = "vp9"
 
 
+@dataclass(frozen=True)
+class FilmOptions:
+    """What to make of the film."""
+
+    strength: StrengthOption = 1.0
+    layer: Annotated[
+        FilmLayer,
+        typer.Option("--layer", help="Which layer to make a film of.", rich_help_panel=RESULT),
+    ] = FilmLayer.transmission
+    codec: Annotated[
+        Codec, typer.Option("--codec", help="How to encode the film.", rich_help_panel=RESULT)
+    ] = Codec.h264
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            "--crf",
+            metavar="NUMBER",
+            min=0,
+            max=63,
+            help="Quality of the encoding, lower is better; by default such that the loss is hard to see.",
+            show_default=False,
+            rich_help_panel=RESULT,
+        ),
+    ] = None
+    steady: Annotated[
+        int,
+        typer.Option(
+            "--steady",
+            metavar="FRAMES",
+            min=0,
+            max=60,
+            help="Frames on each side that guide one along the motion; 0 for frame by frame.",
+            rich_help_panel=RESULT,
+        ),
+    ] = 8
+    overwrite: OverwriteOption = False
+    chunk: Annotated[
+        int,
+        typer.Option(
+            "--chunk",
+            metavar="FRAMES",
+            min=1,
+            help="Frames a chunk: what is lost at most when the run is stopped.",
+            rich_help_panel=FILES,
+        ),
+    ] = 96
+
+
+@grouped
 def video(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The film.", show_default=False)],
     target: Annotated[
         Path,
         typer.Argument(metavar="OUT", help="What to write, e.g. out.mp4 or out.mkv.", show_default=False),
     ],
-    layer: Annotated[
-        FilmLayer, typer.Option("--layer", help="Which layer to make a film of.")
-    ] = FilmLayer.transmission,
-    codec: Annotated[Codec, typer.Option("--codec", help="How to encode it.")] = Codec.h264,
-    crf: Annotated[
-        int | None,
-        typer.Option(
-            "--crf",
-            min=0,
-            max=63,
-            help="Quality, lower is better; by default such that the loss is hard to see.",
-            show_default=False,
-        ),
-    ] = None,
-    strength: Annotated[
-        float,
-        typer.Option("--strength", min=0.0, max=1.0, help="How much of the reflection to take away."),
-    ] = 1.0,
-    steady: Annotated[
-        int,
-        typer.Option(
-            "--steady",
-            min=0,
-            max=60,
-            metavar="FRAMES",
-            help="Frames on each side that guide one along the motion; 0 for frame by frame.",
-        ),
-    ] = 8,
-    chunk: Annotated[
-        int, typer.Option("--chunk", min=1, help="Frames a chunk: what is lost at most if it is stopped.")
-    ] = 96,
-    overwrite: OverwriteOption = False,
-    model: ModelOption = "default",
-    device: DeviceOption = Device.auto,
-    dtype: DTypeOption = DType.auto,
-    quality: QualityOption = Quality.fast,
-    max_size: MaxSizeOption = None,
-    tile: TileOption = "auto",
-    seed: SeedOption = 0,
-    settings: SetOption = None,
+    film: FilmOptions,
+    model: ModelOptions,
     quiet: QuietOption = False,
 ) -> None:
     """Separate a film: same frames, same time stamps, same rotation and colour tags, the very same sound.
 
     Each frame's result is guided by those of its neighbours along the motion of the scene, so that it does
-    not flicker. What is done is kept in OUT.parts: stopped at any time, the same command goes on from there.
+    not flicker. Finished chunks are kept in OUT.parts: stopped at any time, the same command goes on from
+    there.
     """
-    from dereflect.separator import load
     from dereflect.video import VideoJob, convert_video
 
-    separator = load(
-        model,
-        options=parse_settings(settings),
-        device=device.value,
-        dtype=dtype.value,
-        tile=tile,
-        max_size=max_size,
-        quality=quality.value,
-        seed=seed,
-    )
     job = VideoJob(
         source=source,
         target=target,
-        layer=layer.value,
-        strength=strength,
-        codec=codec.value,
-        crf=crf,
-        radius=steady,
-        chunk=chunk,
-        overwrite=overwrite,
-        model=model,
+        layer=film.layer.value,
+        strength=film.strength,
+        codec=film.codec.value,
+        crf=film.crf,
+        radius=film.steady,
+        chunk=film.chunk,
+        overwrite=film.overwrite,
+        model=model.model,
     )
     say = _Progress(quiet)
     try:
-        film = convert_video(job, separator, say)
+        done = convert_video(job, model.load(), say)
     except KeyboardInterrupt:
         typer.echo(
-            f"\nstopped; what is done is in {job.parts}: the same command goes on from there", err=True
+            f"\nstopped; finished chunks are kept in {job.parts}: the same command goes on from there",
+            err=True,
         )
         raise typer.Exit(130) from None
-    say.finish(f"{target}: {say.done} frames of {film.width} x {film.height}")
+    say.finish(f"{target}: {say.done} frames of {done.width} x {done.height}")
 
 
 class _Progress:

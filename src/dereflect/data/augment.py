@@ -38,8 +38,8 @@ class JointGeometry:
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 2 * (self.scale[0] // 2) or self.scale[0] > self.scale[1]:
             raise InputError(
-                f"crop={self.crop} and scale={self.scale} do not fit: "
-                "the crop must be at most the smallest even scale"
+                f"crop={self.crop} and scale={self.scale} do not fit",
+                "the crop must be at most the smallest even scale",
             )
 
     def apply(self, pictures: Sequence[Image.Image], draws: random.Random) -> list[Image.Image]:

@@ -25,7 +25,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
-        raise InputError(f"{folder}: holds no pictures")
+        raise InputError(folder, "holds no pictures")
     return paths
 
 

@@ -61,18 +61,19 @@ def read_data_set(folder: Path | str) -> DataSet:
     layout = recognise(folder)
     name = layout.name if layout else folder.resolve().name
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(folder, "no such folder")
     pairs: list[Pair] = []
     if (folder / BLENDED).is_dir() or (folder / TRANSMISSION).is_dir():
         pairs = read_pairs(folder, check_sizes=False)
     for own_names in (_ceilnet_names, _sir2_names):
         pairs = pairs or own_names(folder)
     if not pairs and layout is not None and not layout.layers:
-        raise InputError(f"{folder}: {layout.title}; nothing to measure, use `dereflect separate` to look")
+        raise InputError(folder, f"{layout.title}; nothing to measure, use `dereflect separate` to look")
     if not pairs:
         raise InputError(
-            f"{folder}: no pairs found; expected folders '{BLENDED}' and '{TRANSMISSION}' "
-            "(and 'reflection_layer' where known), see `dereflect data`"
+            folder,
+            f"no pairs found; expected folders '{BLENDED}' and '{TRANSMISSION}' "
+            "(and 'reflection_layer' where known), see `dereflect data`",
         )
     return _with_notes(DataSet(name, folder, pairs, layout))
 
@@ -85,7 +86,7 @@ def find_data_sets(folder: Path | str) -> list[DataSet]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(folder, "no such folder")
     return [read_data_set(candidate) for candidate in _candidates(folder)]
 
 
@@ -108,7 +109,7 @@ def check_folder(folder: Path | str) -> Check:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(folder, "no such folder")
     result = Check([], [], [])
     below = [path for path in sorted(folder.rglob("*")) if path.is_dir()]
     for path in [folder, *below]:
@@ -157,8 +158,9 @@ def _with_notes(found: DataSet) -> DataSet:
         spread = max(max(s[axis] for s in sizes) - min(s[axis] for s in sizes) for axis in (0, 1))
         if layout is None or spread > 2:
             raise InputError(
-                f"{pair.transmission}: sizes of this pair differ "
-                f"({', '.join(f'{w}x{h}' for w, h in sizes)}); pictures of a pair must be of one size"
+                pair.transmission,
+                f"sizes of this pair differ "
+                f"({', '.join(f'{w}x{h}' for w, h in sizes)}); pictures of a pair must be of one size",
             )
     if different:
         names = ", ".join(pair.name for pair in different[:5])

@@ -53,16 +53,16 @@ def read_pairs(folder: Path | str, check_sizes: bool = True) -> list[Pair]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; it should hold '{BLENDED}' and '{TRANSMISSION}'")
+        raise InputError(folder, f"no such folder; it should hold '{BLENDED}' and '{TRANSMISSION}'")
     for needed in (BLENDED, TRANSMISSION):
         if not (folder / needed).is_dir():
             raise InputError(
-                f"{folder}: has no folder '{needed}'; expected '{BLENDED}' and '{TRANSMISSION}' in it"
+                folder, f"has no folder '{needed}'; expected '{BLENDED}' and '{TRANSMISSION}' in it"
             )
     blended, transmission = pictures_by_stem(folder / BLENDED), pictures_by_stem(folder / TRANSMISSION)
     reflection = pictures_by_stem(folder / REFLECTION) if (folder / REFLECTION).is_dir() else None
     if not blended:
-        raise InputError(f"{folder / BLENDED}: holds no pictures")
+        raise InputError(folder / BLENDED, "holds no pictures")
     _same_stems(blended, transmission, folder / TRANSMISSION)
     if reflection is not None:
         _same_stems(blended, reflection, folder / REFLECTION)
@@ -88,7 +88,7 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
             continue
         if path.stem in found:
             raise InputError(
-                f"{path}: same name as {found[path.stem].name}; pictures are matched by name, keep one"
+                path, f"same name as {found[path.stem].name}; pictures are matched by name, keep one"
             )
         found[path.stem] = path
     return found
@@ -111,8 +111,9 @@ def refuse_different_sizes(pair: Pair) -> None:
         other = upright_size(path)
         if other != (width, height):
             raise InputError(
-                f"{path}: is {other[0]}x{other[1]}, but {pair.blended} is {width}x{height}; "
-                "pictures of a pair must be of one size"
+                path,
+                f"is {other[0]}x{other[1]}, but {pair.blended} is {width}x{height}; "
+                "pictures of a pair must be of one size",
             )
 
 
@@ -142,11 +143,11 @@ def read_rgb(path: Path, short_side: int | None = None) -> NDArray[np.uint8]:
 def _same_stems(blended: dict[str, Path], partners: dict[str, Path], folder: Path) -> None:
     missing = natural_order(set(blended) - set(partners))
     if missing:
-        raise InputError(f"{blended[missing[0]]}: has no partner of that name in {folder}{_more(missing)}")
+        raise InputError(blended[missing[0]], f"has no partner of that name in {folder}{_more(missing)}")
     extra = natural_order(set(partners) - set(blended))
     if extra:
         raise InputError(
-            f"{partners[extra[0]]}: has no partner of that name among the blended pictures{_more(extra)}"
+            partners[extra[0]], f"has no partner of that name among the blended pictures{_more(extra)}"
         )
 
 

@@ -5,16 +5,20 @@ Every measurement runs in a process of its own, so that its peak memory is its o
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dereflect.errors import DereflectError
+from dereflect.files import write_text
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,11 @@ def measure(
     )
 
 
+def to_line(speed: Speed) -> str:
+    """One row of the table, for a terminal."""
+    return to_markdown([speed], "").splitlines()[2].strip("| ")
+
+
 def to_markdown(speeds: list[Speed], machine: str) -> str:
     """The table as a README shows it."""
     lines = [
@@ -132,6 +141,29 @@ def to_markdown(speeds: list[Speed], machine: str) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Measured on {machine}.", ""])
+
+
+def describe_machine() -> tuple[str, str]:
+    """(what measurements of now were made on, what disturbs them; "" if nothing does)."""
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"busy with other work (load {load:.1f}), so times are too long" if load > cores / 2 else ""
+    threads = os.environ.get("OMP_NUM_THREADS") or f"{cores}"
+    system = f"{platform.system()} {platform.machine()}"
+    machine = f"{threads} CPU threads, {system}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    return (f"{machine}; {busy}" if busy else machine), busy
+
+
+def write_speeds(folder: Path, speeds: list[Speed], machine: str) -> Path:
+    """Write speed.md and speed.json; returns the first.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_text(to_markdown(speeds, machine), folder / "speed.md")
+    content = {"machine": machine, "speeds": [asdict(speed) for speed in speeds]}
+    write_text(json.dumps(content, indent=1) + "\n", folder / "speed.json")
+    return folder / "speed.md"
 
 
 def _child() -> None:

@@ -2,7 +2,6 @@
 
 from dereflect.images.picture import Metadata, Picture
 from dereflect.images.reading import (
-    DEFAULT_MAX_PIXELS,
     PICTURE_SUFFIXES,
     from_array,
     probe,
@@ -11,6 +10,7 @@ from dereflect.images.reading import (
     upright_size,
 )
 from dereflect.images.writing import FORMATS, encode, suffix_of, write, write_bytes
+from dereflect.limits import DEFAULT_MAX_PIXELS
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -18,8 +18,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.images import colour, deep, metadata
 from dereflect.images.picture import Array, Metadata, Picture
+from dereflect.limits import DEFAULT_MAX_PIXELS
 
-DEFAULT_MAX_PIXELS = 200_000_000
 PICTURE_SUFFIXES = frozenset(
     (
         ".jpg",

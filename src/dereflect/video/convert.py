@@ -33,7 +33,8 @@ class VideoJob:
     Attributes:
         source, target: files. The target's extension tells its container.
         layer: ``transmission`` or ``reflection``.
-        strength: how much of the reflection to take away.
+        strength: how much of the reflection to take away, as for a `Separator`: below 0, the transmission
+            becomes its opposite.
         codec: a name in `CODECS`.
         crf: quality, lower is better; None for the codec's default.
         radius: frames on each side that guide one; 0 for frame by frame.
@@ -133,13 +134,14 @@ def separated_frames(
     """The frames from number `start` on, each with the pixels to write, upright and in the film's depth."""
     lead = min(job.radius, start)
     held: deque[tuple[Frame, NDArray[Any]]] = deque()
+    of_reflection = job.layer == "reflection" or job.strength < 0  # which shows the reflection alone
 
     def transmissions() -> Iterator[NDArray[np.float32]]:
         for frame in read_frames(film, start - lead):
             both = separator.tensors(frame.pixels)
             transmission, reflection = (np.moveaxis(layer.numpy(), 0, -1) for layer in both)
             if frame.number >= start:
-                wanted = transmission if job.layer == "transmission" else reflection
+                wanted = reflection if of_reflection else transmission
                 held.append((frame, convert_depth(wanted, _STORED)))  # half the memory of floats
             yield working_copy(np.ascontiguousarray(transmission))
 
@@ -148,15 +150,18 @@ def separated_frames(
         height, width = stored.shape[:2]
         layer = convert_depth(stored, np.dtype(np.float32))
         change = at_size(change, height, width)
+        layer = layer - change if of_reflection else layer + change
         if job.layer == "reflection":
-            layer = job.strength * (layer - change)
+            layer = abs(job.strength) * layer
         else:
             photo = convert_depth(frame.pixels, np.dtype(np.float32))
-            layer = photo + job.strength * (layer + change - photo)
+            layer = photo + abs(job.strength) * (layer - photo)
         yield frame, convert_depth(layer, frame.pixels.dtype)
 
 
 def _check(job: VideoJob) -> None:
+    if not -1.0 <= job.strength <= 1.0:
+        raise InputError(job.strength, "give a number from -1 to 1", option="strength")
     for name, value, known in (("codec", job.codec, CODECS), ("layer", job.layer, LAYERS)):
         if value not in known:
             raise InputError(value, f"unknown; one of {', '.join(known)}", option=name)

@@ -19,11 +19,13 @@ from dereflect._version import __version__
 from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, pictures_by_stem, read_rgb
 from dereflect.data.synthesis.triplet import Triplet
 from dereflect.downloads import sha256
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Remedy, first_line
 from dereflect.images import upright_size
 
 RULES = ("ceilnet", "dsrnet", "zhang", "xreflection", "screen", "physical")
 RECORD = "record.jsonl"
+SHOWN = 24
+"""Triplets on a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,11 @@ def plan(
     if side:
         sources[0] = [path for path in sources[0] if min(upright_size(path)) >= side]
         if not sources[0]:
-            raise InputError(f"{transmissions}: no picture has {side} pixels on both sides; lower --size")
+            raise InputError(
+                transmissions,
+                f"no picture has {side} pixels on both sides",
+                remedy=Remedy("lower {}", "side"),
+            )
     entries = []
     for number in range(count):
         random = np.random.default_rng([seed, number])
@@ -105,10 +111,10 @@ def make(entry: Entry, transmissions: Path, reflections: Path) -> Triplet:
     T, R = transmissions / entry.transmission, reflections / entry.reflection
     for path, digest in ((T, entry.transmission_sha256), (R, entry.reflection_sha256)):
         if not path.is_file():
-            raise InputError(f"{path}: triplet {entry.name} was made from it, but it is not there")
+            raise InputError(path, f"triplet {entry.name} was made from it, but it is not there")
         if sha256(path) != digest:
             raise InputError(
-                f"{path}: is not the file that triplet {entry.name} was made from (other checksum)"
+                path, f"is not the file that triplet {entry.name} was made from (other checksum)"
             )
     (width, height), (left, top) = entry.size, entry.transmission_corner
     scene = read_rgb(T)[top : top + height, left : left + width]
@@ -118,6 +124,38 @@ def make(entry: Entry, transmissions: Path, reflections: Path) -> Triplet:
     module = rule_module(entry.rule)
     draws = module.Draws(**{key: _tuples(value) for key, value in entry.draws.items()})
     return module.mix(scene / 255, mirrored / 255, draws)
+
+
+def write_all(
+    folder: Path, entries: Sequence[Entry], transmissions: Path, reflections: Path, sheet: bool = False
+) -> Path:
+    """Make the triplets of all entries, and write them and their record.
+
+    Args:
+        folder: where to.
+        entries: what to make.
+        transmissions, reflections: folders of the sources.
+        sheet: also write contact_sheet.jpg with the first `SHOWN`.
+
+    Returns:
+        The record.
+
+    Raises:
+        InputError: as `make`, or the folder cannot be written.
+    """
+    shown: list[Triplet] = []
+    try:
+        for entry in entries:
+            triplet = make(entry, transmissions, reflections)
+            write_triplet(folder, entry.name, triplet)
+            if sheet and len(shown) < SHOWN:
+                shown.append(triplet)
+        write_record(folder / RECORD, entries, transmissions, reflections)
+        if shown:
+            contact_sheet(shown).save(folder / "contact_sheet.jpg", quality=90)
+    except OSError as error:
+        raise InputError(folder, f"cannot be written ({first_line(error)})") from error
+    return folder / RECORD
 
 
 def write_triplet(folder: Path, name: str, triplet: Triplet) -> None:
@@ -150,7 +188,7 @@ def read_record(path: Path) -> tuple[list[Entry], Path, Path]:
         entries = [Entry(**{key: _tuples(value) for key, value in line.items()}) for line in lines]
         return entries, Path(head["transmissions"]), Path(head["reflections"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not a synthesis record ({type(error).__name__})") from error
+        raise InputError(path, f"not a synthesis record ({type(error).__name__})") from error
 
 
 def contact_sheet(triplets: Sequence[Triplet], side: int = 240) -> Image.Image:
@@ -175,7 +213,7 @@ def rule_module(rule: str) -> Any:
         InputError: no rule of that name.
     """
     if rule not in RULES:
-        raise InputError(f"no synthesis model '{rule}'; one of {', '.join(RULES)}")
+        raise InputError(rule, f"unknown; one of {', '.join(RULES)}", option="rule")
     return importlib.import_module(f"dereflect.data.synthesis.{rule}")
 
 
@@ -190,10 +228,10 @@ def _tuples(value: Any) -> Any:
 
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(folder, "no such folder")
     found = list(pictures_by_stem(folder).values())
     if not found:
-        raise InputError(f"{folder}: holds no pictures")
+        raise InputError(folder, "holds no pictures")
     return found
 
 

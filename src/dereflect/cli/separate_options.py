@@ -1,0 +1,75 @@
+"""Options of `dereflect separate` alone, in groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dereflect.cli.options import FILES, RESULT, OverwriteOption, ResultOptions, ShardOption
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Which photos, and where their outputs go."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder to write to; made if it is not there. Without, outputs go beside the photos.",
+            rich_help_panel=FILES,
+        ),
+    ] = None
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive",
+            "-r",
+            help="Look into folders of folders; the output folder gets the same tree.",
+            rich_help_panel=FILES,
+        ),
+    ] = False
+    overwrite: OverwriteOption = False
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing", help="Skip photos whose outputs are there already.", rich_help_panel=FILES
+        ),
+    ] = False
+    shard: ShardOption = None
+
+
+@dataclass(frozen=True)
+class PhotoOptions(ResultOptions):
+    """What to write of each photo, beside its layers."""
+
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            metavar="FILE",
+            help="A grey picture of the photo's proportions: take the reflection away where it is white.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None
+    side_by_side: Annotated[
+        bool,
+        typer.Option(
+            "--side-by-side",
+            help="Also write photo, transmission and reflection side by side in one picture.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also write heat maps of what a generative method may have invented.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False
