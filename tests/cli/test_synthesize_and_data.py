@@ -46,7 +46,10 @@ def test_triplets_are_made_and_made_again_from_the_record(dereflect, photos, tmp
         ([], "--transmission and --reflection"),
         (["--preset", "dusk"], "--preset dusk: one of day, night"),
         (["--transmission", "nowhere", "--reflection", "nowhere"], "nowhere: no such folder"),
-        (["--transmission", "nowhere", "--reflection", "nowhere", "--model", "x"], "no synthesis model 'x'"),
+        (
+            ["--transmission", "nowhere", "--reflection", "nowhere", "--model", "x"],
+            "--model x: unknown; one of ceilnet",
+        ),
         (["--record", "nowhere"], "nowhere: not a synthesis record"),
     ],
 )

@@ -71,7 +71,7 @@ def test_what_is_no_record_is_refused(tmp_path):
         (tmp_path / "record.jsonl").write_text(text)
         with pytest.raises(InputError, match="not a synthesis record"):
             record.read_record(tmp_path / "record.jsonl")
-    with pytest.raises(InputError, match="no synthesis model 'x'; one of ceilnet"):
+    with pytest.raises(InputError, match="rule x: unknown; one of ceilnet"):
         record.rule_module("x")
 
 

@@ -73,7 +73,7 @@ class Mixture:
     def __init__(self, sources: Sequence[Source], shares: Sequence[float], seed: int) -> None:
         kept = [(source, share) for source, share in zip(sources, shares, strict=True) if share > 0]
         if not kept or any(len(source) == 0 for source, _ in kept):
-            raise InputError("a source of training data with a share above 0 is empty")
+            raise InputError("training data", "a source with a share above 0 is empty")
         self.sources = [source for source, _ in kept]
         self.shares = [share for _, share in kept]
         self.seed = seed
