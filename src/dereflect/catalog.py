@@ -20,6 +20,8 @@ __all__ = ["CARDS", "FAMILIES", "ModelCard", "families", "family", "load_method"
 
 FAMILIES = {
     "default": "dereflect.methods.default.family",
+    "dsit": "dereflect.methods.dsit.family",
+    "dsrnet": "dereflect.methods.dsrnet.family",
     "rdnet": "dereflect.methods.rdnet.family",  # before ytmt, which takes any file with "icnn" for its own
     "ytmt": "dereflect.methods.ytmt.family",
     "diffrs": "dereflect.methods.diffrs.family",

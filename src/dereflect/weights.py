@@ -106,7 +106,7 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, s
     Raises:
         InputError: the file cannot be written.
     """
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     seen: set[int] = set()
     tensors = {}
@@ -116,7 +116,7 @@ def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, s
         tensors[key] = plain.clone() if tensor.data_ptr() in seen else plain
         seen.add(tensor.data_ptr())
     with writing(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=dict(metadata or {}) | {"format": "pt"}))
+        save_file(tensors, temporary, metadata=dict(metadata or {}) | {"format": "pt"})
 
 
 def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:

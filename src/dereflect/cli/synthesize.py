@@ -57,7 +57,7 @@ class SynthesisOptions:
         typer.Option(
             "--model",
             metavar="NAME",
-            help="How light mixes: ceilnet, dsrnet, zhang, xreflection, screen or physical.",
+            help="How light mixes; a name that does not exist lists all rules.",
             rich_help_panel=SYNTHESIS,
         ),
     ] = "physical"

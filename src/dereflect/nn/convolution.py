@@ -77,6 +77,36 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
+def pointwise_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution of (B, C, H, W), channels last, with (O, C, 1, 1), without recording gradients.
+
+    In float32 on the CPU it is oneDNN's, which is half as fast again as a matrix product; PyTorch's own rule
+    of thumb takes the latter where there is one thread.
+    """
+    if x.device.type != "cpu" or x.dtype is not torch.float32 or not torch.backends.mkldnn.is_available():
+        return F.conv2d(x, weight, bias)
+    found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (1, 1), 1)
+    return found
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear layer without recording gradients, by the fastest way for the place at hand.
+
+    Args:
+        x: (.., M, C), contiguous.
+        weight: (N, C).
+        bias: (N,).
+
+    Returns:
+        (.., M, N), contiguous.
+    """
+    if x.device.type != "cpu" or x.dtype is not torch.float32:
+        return F.linear(x, weight, bias)
+    rows = x.view(1, -1, x.shape[-2], x.shape[-1]).permute(0, 3, 1, 2)
+    result = pointwise_product(rows, weight[..., None, None], bias)
+    return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
 def convolve_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve (B, C, H, W) with (1, C, 3, 3), zero padding 1, where no gradient is wanted: one product for
     the nine taps, then nine shifted sums, since a convolution to a single channel leaves most of a

@@ -1,0 +1,100 @@
+"""Training samples of DSRNet and DSIT: photos behind synthetic glass and real pairs, drawn as published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dereflect.data.choice import choose_source
+from dereflect.data.mixture import Draws, Mixture, PhotosBehindGlass, RealPairs, Sample, Source
+from dereflect.data.pairs import pictures_by_stem, read_pairs
+from dereflect.data.synthesis import dsrnet as rule
+from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.errors import RecipeError
+from dereflect.methods.residual_settings import Data
+
+
+class OfferedMixture(Mixture):
+    """A mixture whose sources are offered one after the other, each with its share of what is left.
+
+    Args:
+        sources: where samples come from.
+        shares: probability of each; they sum to 1.
+        seed: of all draws.
+        items: samples of an epoch; None: as many as all sources have together.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], shares: Sequence[float], seed: int, items: int | None = None
+    ) -> None:
+        super().__init__(sources, shares, seed)
+        self.items = items or super().__len__()
+
+    def __len__(self) -> int:
+        return self.items
+
+    def draw(self, epoch: int, index: int) -> Sample:
+        """See `dereflect.methods.objective.Samples`."""
+        draws = Draws.of(self.seed, epoch, index)
+        lengths = [len(source) for source in self.sources]
+        number, element = choose_source(index, lengths, self.shares, draws.python)
+        return self.sources[number].sample(epoch, element, draws)
+
+
+class ClippedPairs(RealPairs):
+    """Real pairs whose reflection is clipped to [0, 1]."""
+
+    def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
+        """See `Source`."""
+        found = super().sample(epoch, index, draws)
+        return found | {"reflection": found["reflection"].clamp(0, 1)}
+
+
+def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> OfferedMixture:
+    """The mixture that the settings describe.
+
+    Raises:
+        RecipeError: a folder that is needed is missing or empty; names it.
+    """
+    ranges, geometry = data.synthesis.ranges, data.geometry
+
+    def behind_glass(clear: Picture, mirrored: Picture, random: Random) -> Triplet:
+        made = rule.mix(clear, mirrored, rule.draw(random, ranges=ranges))
+        if data.synthetic_reflection == "blurred":
+            return made
+        return Triplet.of(made.blended, made.transmission, made.blended - made.transmission)
+
+    pairs_of = RealPairs if data.real_reflection == "signed" else ClippedPairs
+    sources: list[Source] = []
+    shares: list[float] = []
+    for name, share in data.shares.items():
+        if share == 0:
+            continue
+        shares.append(share)
+        if name == "synthetic":
+            folder = _folder(folders, "photos", data.photos)
+            photos = list(pictures_by_stem(folder).values())
+            if len(photos) < 2:
+                raise RecipeError(
+                    f"data folder {folder} (photos): needs at least two pictures, has {len(photos)}"
+                )
+            sources.append(PhotosBehindGlass(photos, geometry, behind_glass, seed))
+        else:
+            pairs = read_pairs(_folder(folders, name, name), check_sizes=not data.align)
+            kept = [pair for pair in pairs if pair.name not in data.held_out_pairs]
+            sources.append(pairs_of(kept, geometry, data.align))
+    return OfferedMixture(sources, shares, seed, data.items)
+
+
+def _folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
+    """A recipe's folder by its own name, or a sub-folder of the one that holds all.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    if name not in folders and "data" not in folders:
+        raise RecipeError(f"data: no folder named '{name}'; give data.{name}=FOLDER")
+    folder = folders[name] if name in folders else folders["data"] / inside
+    if not folder.is_dir():
+        raise RecipeError(f"data folder {folder} ({name}) does not exist; give data.{name}=FOLDER")
+    return folder
