@@ -103,7 +103,7 @@ def _run(kernel: str, tasks: int, table: NamedTuple) -> None:
     threads.run(getattr(kernels, kernel), tasks, table)
 
 
-def norm(x: Tensor, norm: Norm) -> Tensor:
+def normed(x: Tensor, norm: Norm) -> Tensor:
     """Layer norm over the channels of (B, C, H, W)."""
     x = rows_in_one_piece(x)
     y = _empty(*x.shape)

@@ -38,7 +38,7 @@ class FusedChains(Chains):
 
     def norm(self, norm: ChannelNorm, x: Tensor) -> Tensor:
         """See `Chains`."""
-        return fused.norm(x, norm)
+        return fused.normed(x, norm)
 
     def gelu_gate(self, conv: nn.Conv2d, x: Tensor, border: Border) -> Tensor:
         """See `Chains`."""

@@ -84,7 +84,7 @@ def _interact_fused(block: MuGIBlock, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     sums = []
 
     def before_attention(x: Tensor, y: Tensor, border: Border, out: Out) -> tuple[Tensor, Tensor]:
-        x, y = widen(fused.norm(x, norm)), widen(fused.norm(y, norm))
+        x, y = widen(fused.normed(x, norm)), widen(fused.normed(y, norm))
         u, v, rows = fused.crossed_gate(x, y, taps, border, out)
         sums.append(rows.sum(1))
         return u, v
