@@ -26,6 +26,7 @@ from rdnet_training import (
 from torch import Tensor
 
 from dereflect.methods.rdnet.config import RDNetConfig
+from dereflect.methods.rdnet.fast.network import separate
 from dereflect.methods.rdnet.network import RDNet
 
 
@@ -64,9 +65,13 @@ def check_network(file: GoldenFile, make: Callable[[torch.dtype], RDNet]) -> Non
     for name, dtype in (("f64", torch.float64), ("f32", torch.float32)):
         if not file.matching(rf"{name}\..*"):
             continue
-        found = intermediates(make(dtype), file.take("x").to(dtype))
+        network = make(dtype)
+        found = intermediates(network, file.take("x").to(dtype))
+        fast = torch.cat(separate(network, file.take("x").to(dtype)), 1).double()
+        wanted = found[f"out{network.config.columns - 1}"].double()
+        assert (fast - wanted).norm() <= (1e-4 if dtype is torch.float32 else 1e-11) * wanted.norm()
         if state := section(file).get("state"):
-            assert {k: list(v.shape) for k, v in make(dtype).state_dict().items()} == state
+            assert {k: list(v.shape) for k, v in network.state_dict().items()} == state
         for match in file.matching(rf"{name}\.(.+?)(?:\.every(\d+))?"):
             part = found[match[1]][:, :: int(match[2] or 1)]
             stored = file.take(match[0])
