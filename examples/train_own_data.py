@@ -1,4 +1,4 @@
-"""Go on training the default model on photos of your own kind, and load the result.
+"""Train the default model further on photos of your own kind, and load the result.
 
     python examples/train_own_data.py data/ runs/mine --steps 2000
     dereflect separate window.jpg --model runs/mine/model
