@@ -214,7 +214,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "dsrnet",
-            "DSRNet (ICCV 2023), as commonly run: YTMT's measures at multiples of 32 (not checked)",
+            "DSRNet (ICCV 2023), DSIT (NeurIPS 2024) and their toolbox, published evaluation",
             (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=32,
