@@ -109,9 +109,9 @@ def test_settings_are_validated_and_the_nearest_is_named(pane, weights):
 
 
 def test_its_weights_are_fetched_by_name_only_when_asked(pane, weights, tmp_path):
-    with pytest.raises(ModelError, match=r"weights of pane are not here.*0 MB from https://example\.org"):
+    with pytest.raises(ModelError, match=r"pane: its weights are not here.*0 MB from https://example\.org"):
         load_method("pane")
-    with pytest.raises(ModelError, match=r"would fetch.*: not stated; no checksum.*--set weights=FILE"):
+    with pytest.raises(ModelError, match=r"would fetch.*: not stated; no checksum.*setting weights=FILE"):
         run("models", "download", "pane")
     with pytest.raises(InputError, match="has no such part; give weights"):
         run("models", "download", "pane", "--set", f"banks={weights}")

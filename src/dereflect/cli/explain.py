@@ -22,7 +22,7 @@ def explain_paths(method: Method, folder: Path, stem: str) -> dict[str, Path]:
         InputError: the method makes no such maps.
     """
     if not method.explanations:
-        raise InputError(f"--explain: the method {method.family} has no such maps; leave it out")
+        raise InputError(None, f"the method {method.family} has no such maps; leave it out", option="explain")
     return {name: folder / f"{stem}_{name}.png" for name in method.explanations}
 
 

@@ -42,7 +42,7 @@ def _verb(family: Family, name: str, preparation: Preparation) -> Callable[..., 
         read = load_recipe(recipe, overrides or [])
         if read.objective != preparation.objective:
             raise RecipeError(
-                f"{recipe}: {name} prepares trainings of {preparation.objective}, not of {read.objective}"
+                recipe, f"{name} prepares trainings of {preparation.objective}, not of {read.objective}"
             )
         device, _ = choose_device(read.schedule.device)
         settings = dict(read.settings) | {"seed": read.schedule.seed}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dereflect.cli.options import OverwriteOption, SetOption, parse_settings
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import OVERWRITE, InputError, ModelError, first_line
 
 if TYPE_CHECKING:
     from dereflect.methods.card import ModelCard
@@ -67,12 +67,12 @@ def convert(
     from dereflect.catalog import load_method
 
     if (folder / "config.json").exists() and not overwrite:
-        raise InputError(f"{folder}: holds a model already; --overwrite replaces it")
+        raise InputError(folder, "holds a model already", remedy=OVERWRITE)
     method, _ = load_method(source, parse_settings(settings))
     try:
         method.save_pretrained(folder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise InputError(folder, f"cannot be written ({first_line(error)})") from error
     parameters = sum(parameter.numel() for parameter in method.parameters())
     typer.echo(
         f"{folder}: {method.family}, {parameters / 1e6:.1f} M parameters; use it with --model {folder}"
@@ -105,7 +105,7 @@ def _card(name: str) -> ModelCard:
     from dereflect.strict import nearest
 
     if name not in CARDS:
-        raise ModelError(f"no model named '{name}'; {nearest(name, CARDS)}")
+        raise ModelError(name, f"no model of this name; {nearest(name, CARDS)}")
     return CARDS[name]
 
 

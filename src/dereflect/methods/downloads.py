@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dereflect.downloads import Report, fetch
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import InputError, ModelError, Option, Remedy
 from dereflect.files import writing
 from dereflect.methods.card import ModelCard, RemoteFile
 from dereflect.weights import cache_folder
@@ -55,8 +55,11 @@ def download_files(
             raise InputError(text, "no such file", setting=part)
     missing = [file for file in card.files if file.part not in sources and not _place(card, file).is_file()]
     if missing and not yes:
-        given = " ".join(f"{file.part}=FILE" for file in missing)
-        raise ModelError(f"this would fetch {notice(card)}; add --yes to agree, or give --set {given}")
+        given = [Option(file.part, "FILE", setting=True) for file in missing]
+        remedy = Remedy(
+            "give {} to agree, or " + " and ".join("{}" for _ in given), Option("yes", True), *given
+        )
+        raise ModelError(card.name, f"this would fetch {notice(card)}", remedy=remedy)
     for file in card.files:
         place = _place(card, file)
         if file.part in sources:
@@ -79,8 +82,9 @@ def local_files(card: ModelCard) -> dict[str, Path]:
     """
     if any(not _place(card, file).is_file() for file in card.files):
         raise ModelError(
-            f"the weights of {card.name} are not here; they are {notice(card)}; fetch them with  "
-            f"dereflect models download {card.name} --yes"
+            card.name,
+            f"its weights are not here; they are {notice(card)}; fetch them with: "
+            f"dereflect models download {card.name} --yes",
         )
     return {file.part: _checked(card, file) for file in card.files}
 

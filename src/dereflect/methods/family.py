@@ -116,7 +116,9 @@ class Family:
         for card in self.cards:
             if card.name == name:
                 return card
-        raise ModelError(f"{self.name} has no model '{name}'; {', '.join(card.name for card in self.cards)}")
+        raise ModelError(
+            name, f"no model of {self.name}; one of {', '.join(card.name for card in self.cards)}"
+        )
 
     def load(self) -> Loader:
         """Import the functions that build the method."""
@@ -161,7 +163,7 @@ class Family:
         if self.download:
             return cast(Download, self.resolve(self.download))(name, yes, sources, say, report)
         if not card.files:
-            raise ModelError(f"{name}: there is nothing to download; its weights: {card.weights}")
+            raise ModelError(name, f"there is nothing to download; its weights: {card.weights}")
         from dereflect.methods.downloads import download_files
 
         return download_files(card, yes, sources, say, report)

@@ -66,7 +66,7 @@ class Trainer:
             raise RecipeError(
                 "batch_size",
                 f"a step takes {self.samples_per_step} samples, but the data has {len(objective.samples)}; "
-                "lower it or add data",
+                "lower batch_size or add data",
             )
         steps_per_epoch = len(objective.samples) / self.samples_per_step
         self.total_steps = schedule.steps or math.ceil((schedule.epochs or 1) * steps_per_epoch)

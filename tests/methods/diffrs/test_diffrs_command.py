@@ -87,11 +87,11 @@ def test_heat_runs_from_black_over_red_and_yellow_to_white():
 
 def test_download_asks_first_and_names_what_there_is(tmp_path, monkeypatch):
     monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"would fetch about 5\.4 GB.*--yes"):
+    with pytest.raises(ModelError, match=r"would fetch about 5\.4 GB.*yes=True to agree"):
         run("models", "download", "diffrs")
     with pytest.raises(ModelError, match="nothing to download"):
         run("models", "download", "default")
     with pytest.raises(ModelError, match="nothing: no model of this name"):
         run("models", "download", "nothing")
-    with pytest.raises(ModelError, match=r"weights of diffrs are not here.*models download diffrs --yes"):
+    with pytest.raises(ModelError, match=r"diffrs: its weights are not here.*models download diffrs --yes"):
         load_method("diffrs")

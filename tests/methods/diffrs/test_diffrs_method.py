@@ -133,7 +133,7 @@ def test_a_dtype_that_the_device_lacks_is_refused_before_work(folder, monkeypatc
         raise RuntimeError("not implemented for 'Half'")
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", lacks)
-    with pytest.raises(InputError, match="dtype float16 cannot be used on cpu"):
+    with pytest.raises(InputError, match="dtype float16: cannot be used on cpu"):
         loaded.prepare(torch.device("cpu"), torch.float16)
 
 
@@ -143,7 +143,7 @@ def test_too_little_memory_is_refused_with_the_size_that_fits(folder, monkeypatc
     loaded.pipeline.unet.register_forward_hook(lambda *_: forwards.append(1))
     needed = estimate.working_bytes(loaded.pipeline, 960, 960, loaded.config)
     monkeypatch.setattr("dereflect.devices.available_memory", lambda device: needed // 2)
-    with pytest.raises(InputError, match=r"960 x 960 needs about .* GB .*give --set resolution=640"):
+    with pytest.raises(InputError, match=r"960 x 960: needs about .* GB .*give setting resolution=640"):
         loaded(blended(), generator=seeded())
     monkeypatch.setattr("dereflect.devices.available_memory", lambda device: 0)
     with pytest.raises(InputError, match="no working size fits"):

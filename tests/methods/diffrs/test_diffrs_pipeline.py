@@ -261,7 +261,7 @@ def test_settings_out_of_range_are_refused(settings, words):
     ("image", "words"),
     [
         ([], "no picture"),
-        (torch.rand(4, 5, 5), "no picture"),
+        (torch.rand(4, 5, 5), "not a picture"),
         (np.zeros((5, 5)), "height, width, 3"),
         (3, "int"),
     ],
@@ -273,7 +273,7 @@ def test_what_is_no_picture_is_refused(pipeline, image, words):
 
 def test_fusion_is_needed_for_a_weight(pipeline):
     pipeline.fusion = None
-    with pytest.raises(InputError, match="give w=0"):
+    with pytest.raises(InputError, match=r"setting w=0\.8: .*give 0"):
         run(pipeline)
     run(pipeline, settings=DiffRSSettings(steps=2, resolution=64, w=0))
 

@@ -244,7 +244,7 @@ def test_faults_of_a_recipe_are_found_before_training(part, settings, words, dat
 def test_no_backbone_weights_is_said(data, model, latents, tmp_path, monkeypatch):
     monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path))
     monkeypatch.delenv("DEREFLECT_VGG19", raising=False)
-    with pytest.raises(RecipeError, match=r"VGG-19 weights are needed.*settings\.perceptual=0"):
+    with pytest.raises(RecipeError, match=r"VGG-19 weights: are needed.*settings\.perceptual=0"):
         prepare(recipe("fgfm", data, model, tmp_path, perceptual=1.0))
 
 

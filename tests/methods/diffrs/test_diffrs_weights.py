@@ -222,7 +222,7 @@ def test_prompts_are_the_text_encoders_last_state_padded_as_the_tokenizer_says(s
 
 def test_nothing_is_fetched_unasked(cache, hub):
     for ask in (lambda: load_method("diffrs"), lambda: fetch.download(False, {}, print, endpoint=hub)):
-        with pytest.raises(ModelError, match=rf"5\.4 GB.*{RELEASE}.*licence.*{BASE}.*RAIL.*--yes"):
+        with pytest.raises(ModelError, match=rf"5\.4 GB.*{RELEASE}.*licence.*{BASE}.*RAIL.*yes"):
             ask()
     assert not Hub.requests
     assert not cache.exists()

@@ -61,8 +61,8 @@ def refused(source, options, *words):
 def test_missing_and_wrong_files_are_named(official, depth_file, tmp_path):
     network_file, banks_file, _ = official
     given = {"banks": str(banks_file), "depth": str(depth_file)}
-    refused(network_file, {"depth": str(depth_file)}, "without its memory banks", "--set banks=")
-    refused(network_file, {"banks": str(banks_file)}, "--set depth=dpt_next_vit_large_384.pt")
+    refused(network_file, {"depth": str(depth_file)}, "without its memory banks", "setting banks=")
+    refused(network_file, {"banks": str(banks_file)}, "setting depth=dpt_next_vit_large_384.pt")
     refused(banks_file, given, "memory banks", "load the network's file")
     refused(network_file, given | {"colour": "1"}, "setting colour=1: dmdnet has no such setting")
     refused(network_file, given | {"memory": "maybe"}, "memory=maybe", "on or off")

@@ -201,7 +201,7 @@ def test_shares_must_sum_to_one_and_folders_must_be_there(data: Path, tmp_path: 
     with pytest.raises(RecipeError, match="sum to 1"):
         settings_of(recipe)
     settings = settings_of(tiny_recipe(data, tmp_path, start))
-    with pytest.raises(RecipeError, match=r"data folder .*photos.*data\.photos=FOLDER"):
+    with pytest.raises(RecipeError, match=r"photos: no such folder.*data\.photos=FOLDER"):
         training_samples(settings, {"data": tmp_path})
 
 

@@ -110,7 +110,7 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
 
 def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: MethodOptions) -> Method:
     """Weights alone do not tell the network's shape."""
-    raise ModelError(f"{path}: needs its config.json beside it; load the folder instead")
+    raise ModelError(path, "needs its config.json beside it; load the folder instead")
 
 
 def from_folder(folder: Path, config: Mapping[str, Any], options: MethodOptions) -> Method:
@@ -120,7 +120,7 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: MethodOptions)
         config["encoder"] = "open_nsfw" if config.pop("features") else ""
     known = {field.name for field in fields(DefaultConfig)}
     if unknown := sorted(set(config) - known):
-        raise ModelError(f"{folder / 'config.json'}: unknown key '{unknown[0]}'")
+        raise ModelError(folder / "config.json", f"unknown key '{unknown[0]}'")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     method = DefaultMethod(DefaultConfig(**values))
     DefaultMethod.load_weights(method.network, folder)

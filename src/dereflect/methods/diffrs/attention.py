@@ -67,7 +67,8 @@ class JointAttention:
             return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, **others)
         if hidden_states.shape[0] % 2:
             raise ModelError(
-                f"cross-layer attention needs both layers in the batch, got {hidden_states.shape[0]} elements"
+                "cross-layer attention",
+                f"needs both layers in the batch, got {hidden_states.shape[0]} elements",
             )
         return split_layers(self.inner(attn, join_layers(hidden_states), None, None, **others))
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dereflect.errors import InputError
+from dereflect.errors import InputError, Option, Remedy
 from dereflect.methods.diffrs.attention import joint_attention
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.settings import DiffRSSettings
@@ -53,15 +53,15 @@ def check_memory(
     while side > 64 and needed * (side / settings.resolution) ** 2 > available:
         side -= 64 if side > 64 else 8
     fits = side // 64 * 64
-    advice = (
-        f"give --set resolution={fits}"
-        if fits >= 64 and needed * (fits / settings.resolution) ** 2 <= available
-        else "no working size fits; free some memory"
+    reason = (
+        f"needs about {needed / 2**30:.1f} GB beside the weights, and {available / 2**30:.1f} GB are free"
     )
-    raise InputError(
-        f"a working size of {width} x {height} needs about {needed / 2**30:.1f} GB beside the weights, "
-        f"and {available / 2**30:.1f} GB are free; {advice}"
-    )
+    remedy = None
+    if fits >= 64 and needed * (fits / settings.resolution) ** 2 <= available:
+        remedy = Remedy("give {}", Option("resolution", fits, setting=True))
+    else:
+        reason += "; no working size fits: free some memory"
+    raise InputError(f"a working size of {width} x {height}", reason, remedy=remedy)
 
 
 def is_short(pipeline: Any, height: int, width: int, settings: DiffRSSettings) -> bool:

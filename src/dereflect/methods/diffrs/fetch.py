@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from dereflect.downloads import Report, fetch_from_hub
-from dereflect.errors import InputError, MissingExtra, ModelError
+from dereflect.errors import InputError, MissingExtra, ModelError, Option, Remedy, first_line
 from dereflect.files import writing
 from dereflect.methods.diffrs.official import (
     BASE,
@@ -85,15 +85,15 @@ def download(
     """
     for name, text in sources.items():
         if name not in SOURCES:
-            raise InputError(f"--set {name}: unknown; give release=FOLDER or base=FOLDER")
+            raise InputError(text, "unknown; give release=FOLDER or base=FOLDER", setting=name)
         if not Path(text).expanduser().is_dir():
-            raise InputError(f"{name}={text}: no such folder")
+            raise InputError(text, "no such folder", setting=name)
     target = installed_folder()
     missing = [name for name in SOURCES if name not in sources]
     if missing and not yes:
-        raise ModelError(
-            f"this would fetch {notice()}; add --yes to agree, or give --set release=FOLDER --set base=FOLDER"
-        )
+        given = [Option(name, "FOLDER", setting=True) for name in SOURCES]
+        remedy = Remedy("give {} to agree, or {} and {}", Option("yes", True), *given)
+        raise ModelError("diffrs", f"this would fetch {notice()}", remedy=remedy)
     parts = target.with_name("diffrs.download")
     folders = {name: Path(text).expanduser() for name, text in sources.items()}
     for name in missing:
@@ -125,7 +125,7 @@ def convert(release: Path, base: Path, target: Path) -> None:
     ):
         for name in files:
             if not (folder / name).is_file():
-                raise InputError(f"{folder / name}: no such file; the folder must be laid out as on the hub")
+                raise InputError(folder / name, "no such file; the folder must be laid out as on the hub")
     check_base(base)
     try:
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -172,7 +172,7 @@ def check_base(base: Path) -> None:
     kind = scheduler.get("prediction_type", "epsilon")
     if kind != "v_prediction":
         raise ModelError(
-            f"{base}: predicts '{kind}', DiffRS needs v_prediction; give Stable Diffusion 2.1 (768-v)"
+            base, f"predicts '{kind}', DiffRS needs v_prediction; give Stable Diffusion 2.1 (768-v)"
         )
 
 
@@ -185,8 +185,7 @@ def from_base(kind: Any, base: Path, name: str) -> Any:
     try:
         return kind.from_pretrained(base / name, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or ["?"])[0]
-        raise ModelError(f"{base / name}: cannot be loaded ({first})") from error
+        raise ModelError(base / name, f"cannot be loaded ({first_line(error)})") from error
 
 
 def embed(base: Path) -> Any:

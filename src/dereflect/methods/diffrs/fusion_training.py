@@ -55,7 +55,7 @@ class StoredLatents:
         self.paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
         if not self.paths:
             raise RecipeError(
-                f"{folder}: holds no generated latents; make them with  dereflect latents RECIPE data=FOLDER"
+                folder, "holds no generated latents; make them with  dereflect latents RECIPE data=FOLDER"
             )
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class FusionObjective(PartObjective):
             try:
                 self.helpers["vgg"] = load_vgg19(own.vgg)
             except (ModelError, InputError) as error:
-                raise RecipeError(f"settings.perceptual: {error}; or give settings.perceptual=0") from error
+                raise RecipeError("settings.perceptual", f"{error}; or give settings.perceptual=0") from error
         self.samples = StoredLatents(self.folder / own.latents)
         vae = self.pipeline.vae
         if self.pipeline.fusion is None:
@@ -163,7 +163,7 @@ def make_latents(
         samples = LayerCrops(own, folders["data"])
         pipeline = starting_pipeline(Path(own.model).expanduser()).to(device)
     except (ModelError, InputError) as error:
-        raise RecipeError(str(error)) from error
+        raise RecipeError(error.head(), error.rest()) from error
     pipeline.set_progress_bar_config(disable=True)
     folder.mkdir(parents=True, exist_ok=True)
     run = DiffRSSettings(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dereflect.downloads import Report
-from dereflect.errors import InputError, MissingExtra, ModelError
+from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.diffrs.official import part_of
 from dereflect.methods.diffrs.pictures import working_size
@@ -133,7 +133,7 @@ class DiffRSMethod(Method):
             if seconds > LONG:
                 log.warning(
                     "DiffRS at %d x %d in %d steps takes about %s a photo on this CPU "
-                    "(fewer --steps or a smaller --set resolution=N take less)",
+                    "(fewer steps or a smaller resolution take less)",
                     size[1],
                     size[0],
                     settings.steps,
@@ -147,7 +147,7 @@ def _check_dtype(device: torch.device, dtype: torch.dtype) -> None:
         torch.nn.functional.conv2d(x, torch.ones(8, 8, 3, 3, device=device, dtype=dtype))
     except RuntimeError as error:
         name = str(dtype).removeprefix("torch.")
-        raise InputError(f"dtype {name} cannot be used on {device}; take float32") from error
+        raise InputError(name, f"cannot be used on {device}; take float32", option="dtype") from error
 
 
 def _pipeline_class() -> Any:
@@ -166,8 +166,9 @@ def recognises(checkpoint: Mapping[str, Any]) -> bool:
 def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DiffRSOptions) -> Method:
     """One file of the release is a third of the method: say how to bring the parts together."""
     raise ModelError(
-        f"{path}: is the {part_of(checkpoint)} part of DiffRS alone; bring all parts together once with  "
-        "dereflect models download diffrs --set release=FOLDER --set base=FOLDER"
+        path,
+        f"is the {part_of(checkpoint)} part of DiffRS alone; bring all parts together once with: "
+        "dereflect models download diffrs --set release=FOLDER --set base=FOLDER",
     )
 
 
@@ -209,11 +210,12 @@ def load_pipeline(folder: Path) -> Any:
     try:
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{index}: not a readable pipeline index ({error})") from error
+        raise ModelError(index, f"not a readable pipeline index ({first_line(error)})") from error
     if name != kind.__name__:
         raise ModelError(
-            f"{folder}: is a {name}, not DiffRS; a base model becomes one with  "
-            f"dereflect models download diffrs --set base={folder}"
+            folder,
+            f"is a {name}, not DiffRS; a base model becomes one with: "
+            f"dereflect models download diffrs --set base={folder}",
         )
     from diffusers.utils import logging as diffusers_logging
 
@@ -222,8 +224,7 @@ def load_pipeline(folder: Path) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        first = (str(error).strip().splitlines() or ["?"])[0]
-        raise ModelError(f"{folder}: a part of the pipeline cannot be loaded ({first})") from error
+        raise ModelError(folder, f"a part of the pipeline cannot be loaded ({first_line(error)})") from error
     finally:
         if bars:
             diffusers_logging.enable_progress_bar()
@@ -241,8 +242,9 @@ def from_name(name: str, options: DiffRSOptions) -> Method:
     folder = installed_folder()
     if not (folder / "model_index.json").is_file():
         raise ModelError(
-            f"the weights of diffrs are not here; they are {notice()}; fetch them with  "
-            "dereflect models download diffrs --yes"
+            "diffrs",
+            f"its weights are not here; they are {notice()}; fetch them with: "
+            "dereflect models download diffrs --yes",
         )
     return from_folder(folder, {}, options)
 

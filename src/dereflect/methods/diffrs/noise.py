@@ -24,7 +24,7 @@ def draw_noise(like: Tensor, generator: Generators = None) -> Tensor:
     pictures = like.shape[0]
     sources = list(generator) if isinstance(generator, Sequence) else [generator] * pictures
     if len(sources) != pictures:
-        raise InputError(f"{len(sources)} generators for {pictures} pictures; give one for each")
+        raise InputError("generator", f"{len(sources)} generators for {pictures} pictures; give one for each")
     drawn = [
         torch.randn(
             (1, *like.shape[1:]),

@@ -75,7 +75,7 @@ def read_settings(kind: type[S], settings: Mapping[str, Any]) -> S:
     try:
         return kind.model_validate(dict(settings))
     except ValidationError as error:
-        raise RecipeError(f"settings: {first_fault(error)}") from error
+        raise RecipeError("settings", first_fault(error)) from error
 
 
 class PartObjective(Objective):
@@ -90,7 +90,7 @@ class PartObjective(Objective):
                 Path(settings.model).expanduser(), getattr(settings, "class_start", "zero")
             )
         except (ModelError, InputError) as error:
-            raise RecipeError(f"settings.model: {error}") from error
+            raise RecipeError("settings.model", str(error)) from error
         self.pipeline.set_progress_bar_config(disable=True)
         for name, component in self.pipeline.components.items():
             if isinstance(component, torch.nn.Module) and name != part:
@@ -142,10 +142,10 @@ class CropObjective(PartObjective):
         try:
             self.samples = LayerCrops(settings, self.folder)
         except InputError as error:
-            raise RecipeError(str(error)) from error
+            raise RecipeError(error.head(), error.rest()) from error
         if not self.samples.photos:
             raise RecipeError(
-                f"{self.folder / settings.photos}: every photo is held out; raise held_out_every or give 0"
+                self.folder / settings.photos, "every photo is held out; raise held_out_every or give 0"
             )
 
     def validation_samples(self) -> LayerCrops | None:
@@ -221,7 +221,7 @@ class SynthesisObjective(CropObjective):
         super().__init__(self.own, folders, "synthesis")
         if self.own.real_share and self.own.pair_reflection == "none":
             raise RecipeError(
-                "settings.pair_reflection: the synthesis network needs a reflection; give residual"
+                "settings.pair_reflection", "the synthesis network needs a reflection; give residual"
             )
         network = self.pipeline.synthesis.train().requires_grad_(True)
         self.networks["synthesis"] = network

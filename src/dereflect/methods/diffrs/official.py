@@ -43,11 +43,11 @@ def synthesis_state(published: Mapping[str, Tensor], what: str = SYNTHESIS_FILE)
             twin = published.get(key.replace(".seq_r.", ".seq_l."))
             if twin is None or not torch.equal(twin, tensor):
                 raise ModelError(
-                    f"{what}: {key} and its seq_l twin differ, but the streams share their weights"
+                    what, f"{key} and its seq_l twin differ, but the streams share their weights"
                 )
             continue
         if ".seq_l." in key and key.replace(".seq_l.", ".seq_r.") not in published:
-            raise ModelError(f"{what}: {key.replace('.seq_l.', '.seq_r.')} is missing; fetch the file again")
+            raise ModelError(what, f"{key.replace('.seq_l.', '.seq_r.')} is missing; fetch the file again")
         ours = key.replace(".seq_l.", ".seq.")
         ours = re.sub(r"^intro\.seq\.0\.", "intro.", ours)
         ours = re.sub(r"^tail\.0\.", "tail.", ours)

@@ -34,7 +34,9 @@ def working_size(height: int, width: int, resolution: int, aspect: Aspect = "squ
     """
     if resolution <= 0 or resolution % 8:
         low = max(8, resolution // 8 * 8)
-        raise InputError(f"resolution={resolution} must be a positive multiple of 8; take {low} or {low + 8}")
+        raise InputError(
+            resolution, f"must be a positive multiple of 8; take {low} or {low + 8}", setting="resolution"
+        )
     if aspect == "square":
         return resolution, resolution
     scale = resolution / math.sqrt(height * width)
@@ -80,7 +82,7 @@ def read_pictures(image: Any) -> list[Tensor]:
         image = list(image)
     items = list(image) if isinstance(image, list | tuple) else [image]
     if not items:
-        raise InputError("no picture was given")
+        raise InputError("image", "no picture was given")
     return [_read(item) for item in items]
 
 
@@ -89,11 +91,11 @@ def _read(item: Any) -> Tensor:
         item = np.array(ImageOps.exif_transpose(item).convert("RGB"))
     if isinstance(item, np.ndarray):
         if item.ndim != 3 or item.shape[2] != 3:
-            raise InputError(f"an array of shape {item.shape} is no picture; give (height, width, 3)")
+            raise InputError(f"array of shape {item.shape}", "is not a picture; give (height, width, 3)")
         item = torch.from_numpy(np.ascontiguousarray(item)).permute(2, 0, 1)
     if not isinstance(item, Tensor) or item.dim() != 3 or item.shape[0] != 3:
         shape = tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__
-        raise InputError(f"{shape} is no picture; give a PIL image, an array or a (3, height, width) tensor")
+        raise InputError(shape, "is not a picture; give a PIL image, an array or a (3, height, width) tensor")
     tensor = item.float() / 255 if item.dtype == torch.uint8 else item.float()
     return tensor[None]
 

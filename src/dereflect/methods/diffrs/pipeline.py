@@ -167,7 +167,9 @@ class DiffRSPipeline(DiffusionPipeline):
         working = {working_size(*size, settings.resolution, settings.aspect) for size in sizes}
         if len(working) != 1:
             raise InputError(
-                "pictures of different proportions cannot share a batch with aspect=keep; give one at a time"
+                "keep",
+                "pictures of different proportions cannot share a batch; give one at a time",
+                setting="aspect",
             )
         height, width = working.pop()
         device = self._execution_device
@@ -291,9 +293,11 @@ class DiffRSPipeline(DiffusionPipeline):
         ):
             for name in given:
                 if name not in known:
-                    raise InputError(f"no {what} '{name}'; there are {', '.join(known)}")
+                    raise InputError(f"{what} '{name}'", f"unknown; there are {', '.join(known)}")
         if settings.w > 0 and self.fusion is None:
-            raise InputError(f"w={settings.w} needs the fusion blocks, which these weights lack; give w=0")
+            raise InputError(
+                settings.w, "needs the fusion blocks, which these weights lack; give 0", setting="w"
+            )
 
 
 def check_parts(pipeline: DiffRSPipeline) -> None:
@@ -304,18 +308,19 @@ def check_parts(pipeline: DiffRSPipeline) -> None:
     """
     unet, scheduler = pipeline.unet, pipeline.scheduler
     if not isinstance(scheduler, DDIMScheduler | LCMScheduler):
-        raise ModelError(f"scheduler {type(scheduler).__name__}: DiffRS runs with DDIM or LCM only")
+        raise ModelError(f"scheduler {type(scheduler).__name__}", "DiffRS runs with DDIM or LCM only")
     kind = scheduler.config.prediction_type
     if kind != "v_prediction":
-        raise ModelError(f"the base model predicts '{kind}', DiffRS needs v_prediction: SD 2.1 (768-v)")
+        raise ModelError("the base model", f"predicts '{kind}', DiffRS needs v_prediction: SD 2.1 (768-v)")
     if unet.config.in_channels != 8 or unet.config.num_class_embeds != 2:
         raise ModelError(
-            f"the UNet has {unet.config.in_channels} input channels and {unet.config.num_class_embeds} "
-            "classes, DiffRS needs 8 and 2: this is another model's checkpoint"
+            "the UNet",
+            f"has {unet.config.in_channels} input channels and {unet.config.num_class_embeds} classes, "
+            " DiffRS needs 8 and 2: this is another model's checkpoint",
         )
     width, wanted = pipeline.prompts.config.width, unet.config.cross_attention_dim
     if width != wanted:
         raise ModelError(
-            f"prompts of width {width} do not fit a UNet of text width {wanted}: "
-            "they come from another base model"
+            "the prompts",
+            f"of width {width} do not fit a UNet of text width {wanted}: they come from another base model",
         )

@@ -70,7 +70,7 @@ def embed_prompts(tokenizer: Any, text_encoder: Any) -> PromptEmbeddings:
         alone = tokenizer(word, add_special_tokens=False).input_ids
         if len(alone) != 1:
             raise ModelError(
-                f"the tokenizer cuts '{word}' into {len(alone)} tokens; give the tokenizer of SD 2.1"
+                "the tokenizer", f"cuts '{word}' into {len(alone)} tokens; give the tokenizer of SD 2.1"
             )
         embedded.append(text_encoder(tokens.input_ids.to(text_encoder.device))[0].float())
     return PromptEmbeddings.of(*embedded)

@@ -48,7 +48,7 @@ class DiffRSSettings(MethodOptions):
         try:
             working_size(1, 1, value)
         except InputError as error:
-            raise ValueError(str(error).partition(" ")[2]) from None
+            raise ValueError(error.reason) from None
         return value
 
 

@@ -34,7 +34,7 @@ def starting_pipeline(folder: Path, classes: ClassStart = "zero") -> DiffRSPipel
     """
     index = folder / "model_index.json"
     if not index.is_file():
-        raise ModelError(f"{folder}: no model_index.json; give the folder of a DiffRS pipeline or of SD 2.1")
+        raise ModelError(folder, "no model_index.json; give the folder of a DiffRS pipeline or of SD 2.1")
     name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     if name == DiffRSPipeline.__name__:
         return load_pipeline(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dereflect.errors import InputError
+from dereflect.errors import OVERWRITE, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def depth(
     gray, colour = folder / f"{photo.stem}.depth.png", folder / f"{photo.stem}.depth-colour.png"
     for target in (gray, colour):
         if target.exists() and not overwrite:
-            raise InputError(f"{target}: exists already; --overwrite replaces it")
+            raise InputError(target, "exists already", remedy=OVERWRITE)
     place, _ = choose_device(device)
     image = _tensor(read(photo).pixels)
     source = download_depth_weights(sha256) if weights == "download" else Path(weights).expanduser()

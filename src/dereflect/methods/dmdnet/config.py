@@ -62,11 +62,9 @@ class DMDNetConfig:
         known = {field.name for field in fields(cls)}
         for key, value in values.items():
             if key not in known:
-                raise ModelError(
-                    f"{source}: unknown DMDNet setting '{key}'; one of {', '.join(sorted(known))}"
-                )
+                raise ModelError(source, f"unknown DMDNet setting '{key}'; one of {', '.join(sorted(known))}")
             if key in CHOICES and value not in CHOICES[key]:
-                raise ModelError(f"{source}: {key} '{value}' is unknown; one of {', '.join(CHOICES[key])}")
+                raise ModelError(source, f"{key} '{value}' is unknown; one of {', '.join(CHOICES[key])}")
         made: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
@@ -83,9 +81,9 @@ class DMDNetConfig:
         for name, length in (("dims", 5), ("decoder_blocks", 5), ("mugi_blocks", 4)):
             value = getattr(self, name)
             if len(value) != length or min(value) < 1:
-                raise ModelError(f"{source}: {name} needs {length} numbers above 0, not {list(value)}")
+                raise ModelError(source, f"{name} needs {length} numbers above 0, not {list(value)}")
         if not 1 <= self.top_k <= self.experts:
-            raise ModelError(f"{source}: top_k {self.top_k} must lie between 1 and experts {self.experts}")
+            raise ModelError(source, f"top_k {self.top_k} must lie between 1 and experts {self.experts}")
 
 
 def bank_channels(config: DMDNetConfig) -> dict[str, int]:

@@ -58,13 +58,14 @@ class GlassMixture:
     def __init__(self, sources: Sources, folders: Mapping[str, Path], seed: int) -> None:
         if len(sources.shares) != 1 + len(sources.real) or abs(sum(sources.shares) - 1) > 1e-6:
             raise RecipeError(
-                f"settings.sources.shares: {sources.shares} must sum to 1, one for the photos and one for "
-                f"each of real: {', '.join(sources.real) or 'none'}"
+                "settings.sources.shares",
+                f"{sources.shares} must sum to 1, one for the photos and one for "
+                f"each of real: {', '.join(sources.real) or 'none'}",
             )
         self.sources, self.seed = sources, seed
         self.photos = ShuffledHalves(list_pictures(_folder(folders, sources.photos)), seed)
         if not len(self.photos):
-            raise RecipeError(f"{_folder(folders, sources.photos)}: at least two photos are needed")
+            raise RecipeError(_folder(folders, sources.photos), "at least two photos are needed")
         self.real = [_triplets(_folder(folders, name)) for name in sources.real]
         rotate = sources.rotate if sources.black_corner_rotation else 0.0
         self.geometry = JointGeometry(crop=sources.patch, scale=sources.scale, rotate=rotate)
@@ -110,7 +111,7 @@ def _folder(folders: Mapping[str, Path], name: str) -> Path:
     folder = folders.get("data", Path()) / name
     if not folder.is_dir():
         raise RecipeError(
-            f"data folder '{name}' is not there; give data.{name}=FOLDER or put it into data=FOLDER"
+            f"data folder '{name}'", f"is not there; give data.{name}=FOLDER or put it into data=FOLDER"
         )
     return folder
 
@@ -119,6 +120,6 @@ def _triplets(folder: Path) -> list[Pair]:
     pairs = read_pairs(folder, check_sizes=False)
     if alone := [pair.name for pair in pairs if pair.reflection is None]:
         raise RecipeError(
-            f"{folder}: '{alone[0]}' has no picture in reflection_layer, which DMDNet's losses need"
+            folder, f"'{alone[0]}' has no picture in reflection_layer, which DMDNet's losses need"
         )
     return pairs

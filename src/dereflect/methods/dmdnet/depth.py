@@ -194,8 +194,9 @@ def read_depth_state(path: Path) -> dict[str, Tensor]:
             break
     if "pretrained.model.stem.0.conv.weight" not in content or "scratch.layer1_rn.weight" not in content:
         raise ModelError(
-            f"{path}: not the depth network that DMDNet needs; "
-            f"give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})"
+            path,
+            f"not the depth network that DMDNet needs; "
+            f"give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})",
         )
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
@@ -216,7 +217,9 @@ def load_depth_network(path: Path) -> DepthNetwork:
     try:
         check_keys(expected, state, str(path))
     except ModelError as error:
-        raise ModelError(f"{error}; give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})") from error
+        raise ModelError(
+            error.subject, f"{error.reason}; give the file {FILE_NAME} of the MiDaS v3.1 release ({URL})"
+        ) from error
     used = {key: state[key] for key in network.state_dict()}
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in used.items()},
@@ -236,5 +239,5 @@ def download_depth_weights(sha256: str = "") -> Path:
         ModelError: no checksum, a failed download, or a file that does not match.
     """
     if sha256 and (len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef")):
-        raise ModelError(f"depth_sha256={sha256}: not a checksum, which has 64 hexadecimal digits")
+        raise ModelError(sha256, "not a checksum, which has 64 hexadecimal digits", setting="depth_sha256")
     return download(URL, FILE_NAME, f"sha256:{sha256}" if sha256 else "", show_progress())

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import UNNAMED, InputError, ModelError, Option, Remedy
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.dmdnet.config import DMDNetConfig, Routing, Scan, StateSpace
 from dereflect.methods.dmdnet.depth import DepthNetwork, download_depth_weights, load_depth_network
@@ -24,6 +24,10 @@ from dereflect.weights import check_keys, read_checkpoint
 
 KEPT_WIDE = (".fuse.0.weight", ".dt_projs_bias_channel", ".A_logs_ch_T", ".A_logs_ch_R")
 """Ends of the names of tables that order or scan, and so stay float32 in half precision."""
+
+BANKS = Option("banks", "memory_banks_latest.pt", setting=True)
+DEPTH = Option("depth", "dpt_next_vit_large_384.pt", setting=True)
+"""How errors name the two files that go with the authors' network."""
 
 
 class DMDNetOptions(MethodOptions):
@@ -85,7 +89,7 @@ class DMDNetMethod(Method):
         """
         if not torch.isfinite(blended).all():
             raise InputError(
-                "the picture holds pixels that are not finite numbers; replace them before separating"
+                UNNAMED, "holds pixels that are not finite numbers; replace them before separating"
             )
         low = self.dtype in (torch.float16, torch.bfloat16)
         with torch.no_grad(), torch.autocast(blended.device.type, dtype=self.dtype, enabled=low):
@@ -115,7 +119,9 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DMDNetOp
     """Build from the authors' network file, with their banks and the depth weights given as options."""
     if is_banks(checkpoint):
         raise ModelError(
-            f"{path}: these are DMDNet's memory banks; load the network's file, with --set banks={path}"
+            path,
+            "these are DMDNet's memory banks",
+            remedy=Remedy("load the network's file, with {}", Option("banks", path, setting=True)),
         )
     state = network_state(checkpoint)
     assert state is not None
@@ -124,8 +130,9 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DMDNetOp
     if BANK_MARK not in state:
         if options.banks is None:
             raise ModelError(
-                f"{path}: holds the network without its memory banks; with others its results are wrong; "
-                "give the authors' banks file: --set banks=memory_banks_latest.pt"
+                path,
+                "holds the network without its memory banks; with others its results are wrong",
+                remedy=Remedy("give the authors' banks file: {}", BANKS),
             )
         state |= read_banks(Path(options.banks).expanduser(), config)
     with torch.device("meta"):
@@ -141,7 +148,9 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: DMDNetOptions)
     depth.
     """
     if options.banks is not None:
-        raise ModelError("--set banks: a model folder holds its banks already; leave it out")
+        raise InputError(
+            options.banks, "a model folder holds its banks already; leave it out", setting="banks"
+        )
     settings = DMDNetConfig.from_mapping(dict(config) | options.switches(), str(folder / "config.json"))
     state = read_checkpoint(folder / "model.safetensors")
     with torch.device("meta"):
@@ -161,9 +170,13 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: DMDNetOptions)
 def from_name(name: str, options: DMDNetOptions) -> Method:
     """The authors' weights are theirs to give: say which files are needed."""
     raise ModelError(
-        "dmdnet has no embedded weights: get the authors' two files and MiDaS's depth weights, and give "
-        "--model model_latest.pt --set banks=memory_banks_latest.pt --set depth=dpt_next_vit_large_384.pt "
-        "(or a folder written by 'dereflect models convert')"
+        name,
+        "has no embedded weights; get the authors' two files and MiDaS's depth weights",
+        remedy=Remedy(
+            "load model_latest.pt with {} and {}, or a folder written by dereflect models convert",
+            BANKS,
+            DEPTH,
+        ),
     )
 
 
@@ -175,8 +188,9 @@ def depth_from_options(options: DMDNetOptions) -> DepthNetwork:
     """
     if not options.depth:
         raise ModelError(
-            "DMDNet needs the depth network of MiDaS v3.1: give --set depth=dpt_next_vit_large_384.pt "
-            "(or depth=download)"
+            "DMDNet",
+            "needs the depth network of MiDaS v3.1",
+            remedy=Remedy("give {} or {}", DEPTH, Option("depth", "download", setting=True)),
         )
     if options.depth == "download":
         return load_depth_network(download_depth_weights(options.depth_sha256))

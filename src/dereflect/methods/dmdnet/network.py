@@ -199,7 +199,7 @@ def pad_to_multiple(image: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:
     bottom, right = -height % multiple, -width % multiple
     if bottom >= height or right >= width:
         raise InputError(
-            f"a picture of {width} x {height} pixels is too small for DMDNet: sides of at least "
-            f"{multiple // 2 + 1} are needed; enlarge it first"
+            f"a picture of {width} x {height} pixels is too small for DMDNet",
+            f"sides of at least {multiple // 2 + 1} are needed; enlarge it first",
         )
     return F.pad(image, (0, right, 0, bottom), mode="reflect") if bottom or right else image

@@ -112,7 +112,7 @@ class DMDNetObjective(Objective):
         try:
             self.settings = Settings.model_validate(settings)
         except ValidationError as error:
-            raise RecipeError(f"settings: {first_fault(error)}") from error
+            raise RecipeError("settings", first_fault(error)) from error
         config = DMDNetConfig.from_mapping(self.settings.network, "settings.network")
         network = DMDNet(config)
         if self.settings.start_from:
@@ -191,7 +191,7 @@ def held_out_pairs(folders: Mapping[str, Path], name: str) -> list[Pair]:
     """
     folder = folders.get(name, folders.get("data", Path()) / name)
     if not folder.is_dir():
-        raise RecipeError(f"settings.validate_on: {folder} is not there; give data.{name}=FOLDER")
+        raise RecipeError("settings.validate_on", f"{folder} is not there; give data.{name}=FOLDER")
     return read_pairs(folder, check_sizes=False)
 
 

@@ -48,25 +48,24 @@ def read_banks(path: Path, config: DMDNetConfig) -> dict[str, Tensor]:
     content = read_checkpoint(path)
     if BANK_MARK not in content:
         raise ModelError(
-            f"{path}: not a memory banks file (it has no '{BANK_MARK}'); DMDNet's is memory_banks_latest.pt"
+            path, f"not a memory banks file (it has no '{BANK_MARK}'); DMDNet's is memory_banks_latest.pt"
         )
     banks = {}
     for name, channels in bank_channels(config).items():
         wanted = (config.experts, channels, channels)
         if name not in content:
-            raise ModelError(
-                f"{path}: memory bank '{name}' is missing; the file is cut or of another version"
-            )
+            raise ModelError(path, f"memory bank '{name}' is missing; the file is cut or of another version")
         entry = content[name]
         bank = torch.stack(list(entry)) if isinstance(entry, (list, tuple)) else entry
         if tuple(bank.shape) != wanted:
             raise ModelError(
-                f"{path}: bank '{name}' is {tuple(bank.shape)}, but this network needs {wanted}; "
-                "network and banks must come from the same training"
+                path,
+                f"bank '{name}' is {tuple(bank.shape)}, but this network needs {wanted}; "
+                "network and banks must come from the same training",
             )
         banks[name] = bank.float()
     if unknown := sorted(set(content) - set(banks)):
-        raise ModelError(f"{path}: unknown memory bank '{unknown[0]}'; the file is of another network")
+        raise ModelError(path, f"unknown memory bank '{unknown[0]}'; the file is of another network")
     return banks
 
 
@@ -82,7 +81,7 @@ def config_of(state: Mapping[str, Tensor], source: str) -> DMDNetConfig:
         states = state[MARK].shape[1]
         experts = state["DMBlock_level1.blocks.0.MECM.gate.fc0.bias"].shape[0]
     except KeyError as error:
-        raise ModelError(f"{source}: '{error.args[0]}' is missing, so this is not a whole DMDNet") from error
+        raise ModelError(source, f"'{error.args[0]}' is missing, so this is not a whole DMDNet") from error
     count = {name: _count(state, name) for name in ("DMBlock_level{}.blocks.", "MuGIBlock_level{}.")}
     return DMDNetConfig(
         dims=(dims[0], dims[1], dims[2], dims[3], dims[4]),

@@ -38,7 +38,7 @@ class DSITConfig:
 
     def __post_init__(self) -> None:
         def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError(f"DSIT config: {field}={getattr(self, field)!r} {remedy}")
+            return ModelError("DSIT config", f"{field}={getattr(self, field)!r} {remedy}")
 
         for field, length in (("heads", 5), ("attention_blocks", 5), ("gated_blocks", 5), ("swin_depths", 4)):
             if len(getattr(self, field)) != length:
@@ -71,11 +71,11 @@ def config_from(settings: Mapping[str, Any], source: str) -> DSITConfig:
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in known:
-            raise ModelError(f"{source}: unknown DSIT setting '{key}'; one of {', '.join(known)}")
+            raise ModelError(source, f"unknown DSIT setting '{key}'; one of {', '.join(known)}")
         several = isinstance(known[key].default, tuple)
         numbers = value if several and isinstance(value, list | tuple) else [value]
         if several != isinstance(value, list | tuple) or not all(type(number) is int for number in numbers):
             wanted = "a list of whole numbers" if several else "a whole number"
-            raise ModelError(f"{source}: DSIT setting {key} must be {wanted} (got {value!r})")
+            raise ModelError(source, f"DSIT setting {key} must be {wanted} (got {value!r})")
         values[key] = tuple(value) if several else value
     return DSITConfig(**values)

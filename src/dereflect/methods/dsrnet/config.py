@@ -31,7 +31,7 @@ class DSRNetConfig:
 
     def __post_init__(self) -> None:
         def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError(f"DSRNet config: {field}={getattr(self, field)!r} {remedy}")
+            return ModelError("DSRNet config", f"{field}={getattr(self, field)!r} {remedy}")
 
         if self.width < 1:
             raise refuse("width", "must be positive")
@@ -69,11 +69,11 @@ def config_from(settings: Mapping[str, Any], source: str) -> DSRNetConfig:
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in known:
-            raise ModelError(f"{source}: unknown DSRNet setting '{key}'; one of {', '.join(known)}")
+            raise ModelError(source, f"unknown DSRNet setting '{key}'; one of {', '.join(known)}")
         wanted = type(known[key].default)
         given = tuple(value) if wanted is tuple and isinstance(value, list) else value
         numbers = given if isinstance(given, tuple) else ()
         if type(given) is not wanted or not all(type(number) is int for number in numbers):
-            raise ModelError(f"{source}: DSRNet setting {key} is of the wrong type (got {value!r})")
+            raise ModelError(source, f"DSRNet setting {key} is of the wrong type (got {value!r})")
         values[key] = given
     return DSRNetConfig(**values)

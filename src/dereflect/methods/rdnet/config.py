@@ -60,7 +60,7 @@ class RDNetConfig:
             raise self._refused("drop_rate", "must be in [0, 1)")
 
     def _refused(self, field: str, remedy: str) -> ModelError:
-        return ModelError(f"RDNet config: {field}={getattr(self, field)!r} {remedy}")
+        return ModelError("RDNet config", f"{field}={getattr(self, field)!r} {remedy}")
 
     @property
     def backbone(self) -> FocalNetConfig:
@@ -82,10 +82,10 @@ def config_from(settings: Mapping[str, Any], source: str) -> RDNetConfig:
     known = {field.name: field for field in fields(RDNetConfig)}
     for key, value in settings.items():
         if key not in known:
-            raise ModelError(f"{source}: unknown RDNet setting '{key}'; one of {', '.join(known)}")
+            raise ModelError(source, f"unknown RDNet setting '{key}'; one of {', '.join(known)}")
         wanted = type(known[key].default)
         numbers = isinstance(value, (list, tuple)) and all(type(part) is int for part in value)
         if not (numbers if wanted is tuple else type(value) is wanted):
             kind = "list of integers" if wanted is tuple else wanted.__name__
-            raise ModelError(f"{source}: RDNet setting {key} must be of type {kind} (got {value!r})")
+            raise ModelError(source, f"RDNet setting {key} must be of type {kind} (got {value!r})")
     return RDNetConfig(**settings)

@@ -74,7 +74,7 @@ def fresh_network(settings: Settings) -> RDNet:
         method = from_path(Path(settings.start).expanduser(), RDNetOptions())
         if method.config != config:
             raise RecipeError(
-                f"settings.start: {settings.start} is another network than settings.network asks for"
+                "settings.start", f"{settings.start} is another network than settings.network asks for"
             )
         return method.network.train()
     network = RDNet(config)
@@ -139,7 +139,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
             photos = list(pictures_by_stem(folder).values())
             if len(photos) < 2:
                 raise RecipeError(
-                    f"data folder {folder} (photos): needs at least two pictures, has {len(photos)}"
+                    f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
                 )
             sources.append(PhotosBehindGlass(photos, data.geometry, behind_glass, settings.seed))
         else:
@@ -156,8 +156,8 @@ def data_folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
         RecipeError: it is not there.
     """
     if name not in folders and "data" not in folders:
-        raise RecipeError(f"data: no folder named '{name}'; give data.{name}=FOLDER")
+        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
     folder = folders[name] if name in folders else folders["data"] / inside
     if not folder.is_dir():
-        raise RecipeError(f"data folder {folder} ({name}) does not exist; give data.{name}=FOLDER")
+        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
     return folder

@@ -62,8 +62,9 @@ def is_old(state: Mapping[str, Tensor], source: str) -> bool:
     old, new = (any(key.startswith(mark) for key in state) for mark in (OLD_MARK, NEW_MARK))
     if old and new:
         raise ModelError(
-            f"{source}: mixes the two RDNet layouts (keys '{OLD_MARK}...' of the older one and "
-            f"'{NEW_MARK}...' of the toolbox); give one file as it was published"
+            source,
+            f"mixes the two RDNet layouts (keys '{OLD_MARK}...' of the older one and "
+            f"'{NEW_MARK}...' of the toolbox); give one file as it was published",
         )
     return old
 
@@ -103,7 +104,7 @@ def classifier_state(checkpoint: Mapping[str, Any], source: str) -> State:
         if isinstance(found, Mapping) and CLASSIFIER_MARKS[0] in (state := _unwrapped(found)):
             return state
     keys = ", ".join(list(checkpoint)[:5])
-    raise ModelError(f"{source}: not RDNet's classifier, cls_model.pth (its first keys: {keys})")
+    raise ModelError(source, f"not RDNet's classifier, cls_model.pth (its first keys: {keys})")
 
 
 def config_of(state: Mapping[str, Tensor], order: Order, source: str) -> RDNetConfig:

@@ -72,7 +72,7 @@ class Data(Strict):
         try:
             return JointGeometry(self.crop, self.scale, self.flip, self.rotate)
         except InputError as error:
-            raise RecipeError(f"settings.data: {error}") from error
+            raise RecipeError("settings.data", f"{error}") from error
 
 
 class Settings(Strict):
@@ -100,7 +100,7 @@ class Settings(Strict):
         try:
             return config_from(self.network, "settings.network")
         except ModelError as error:
-            raise RecipeError(str(error)) from error
+            raise RecipeError(error.subject, error.reason) from error
 
 
 def read_settings(settings: Mapping[str, Any]) -> Settings:
@@ -112,14 +112,15 @@ def read_settings(settings: Mapping[str, Any]) -> Settings:
     result = validated(Settings, settings)
     columns = result.config.columns
     if len(result.criteria.columns) != columns:
-        raise RecipeError(f"settings.criteria.columns: give {columns} weights, one for each column")
+        raise RecipeError("settings.criteria.columns", f"give {columns} weights, one for each column")
     if abs(sum(result.data.shares.values()) - 1) > 1e-6:
-        raise RecipeError("settings.data.shares: the shares must sum to 1")
+        raise RecipeError("settings.data.shares", "the shares must sum to 1")
     if result.start and (result.backbone or result.classifier):
-        raise RecipeError("settings.start is a whole network; leave backbone and classifier out")
+        raise RecipeError("settings.start", "is a whole network; leave backbone and classifier out")
     if result.config.prompt != "none" and not (result.start or result.classifier):
         raise RecipeError(
-            "settings.classifier: the prompt needs the classifier, which is trained beforehand; give "
-            "classifier=cls_model.pth, or start=CHECKPOINT of a whole RDNet, or network.prompt=none"
+            "settings.classifier",
+            "the prompt needs the classifier, which is trained beforehand; give "
+            "classifier=cls_model.pth, or start=CHECKPOINT of a whole RDNet, or network.prompt=none",
         )
     return result

@@ -42,7 +42,7 @@ class YtmtConfig:
 
     def __post_init__(self) -> None:
         def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError(f"YTMT config: {field}={getattr(self, field)!r} {remedy}")
+            return ModelError("YTMT config", f"{field}={getattr(self, field)!r} {remedy}")
 
         if self.shape not in get_args(Shape):
             raise refuse("shape", f"is unknown; one of {', '.join(get_args(Shape))}")
@@ -98,10 +98,8 @@ def config_from(settings: Mapping[str, Any], source: str) -> YtmtConfig:
     known = {field.name: field for field in fields(YtmtConfig)}
     for key, value in settings.items():
         if key not in known:
-            raise ModelError(f"{source}: unknown YTMT setting '{key}'; one of {', '.join(known)}")
+            raise ModelError(source, f"unknown YTMT setting '{key}'; one of {', '.join(known)}")
         wanted = type(known[key].default)
         if type(value) is not wanted:
-            raise ModelError(
-                f"{source}: YTMT setting {key} must be of type {wanted.__name__} (got {value!r})"
-            )
+            raise ModelError(source, f"YTMT setting {key} must be of type {wanted.__name__} (got {value!r})")
     return YtmtConfig(**settings)

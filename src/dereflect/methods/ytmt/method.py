@@ -78,7 +78,9 @@ class YtmtMethod(Method):
         """See `Method.forward`. Any height and width of at least `traits.min_size`."""
         if self.config.hypercolumn and self.system.vgg is None:
             raise ModelError(
-                "this YTMT was loaded with vgg=none, for conversion only; load it with vgg=PATH to run it"
+                "none",
+                "this YTMT was loaded for conversion only; load it with vgg=PATH to run it",
+                setting="vgg",
             )
         if self.training:
             return self.system(blended)
@@ -129,9 +131,10 @@ def from_name(name: str, options: YtmtOptions) -> YtmtMethod:
     """
     if options.weights is None:
         raise ModelError(
-            f"{name}: its weights are the authors' {PUBLISHED}; fetch it from "
+            name,
+            f"its weights are the authors' {PUBLISHED}; fetch it from "
             "github.com/mingcv/YTMT-Strategy and give its path as the model, or weights=PATH; the model "
-            "'default' needs no download"
+            "'default' needs no download",
         )
     return from_path(Path(options.weights).expanduser(), options)
 
@@ -145,11 +148,11 @@ def from_path(path: Path, options: YtmtOptions) -> YtmtMethod:
     if path.is_dir():
         family, config = read_config(path)
         if family != YtmtMethod.family:
-            raise ModelError(f"{path}: is a model of '{family}', not of YTMT")
+            raise ModelError(path, f"is a model of '{family}', not of YTMT")
         return from_folder(path, config, options)
     checkpoint = read_checkpoint(path)
     if not recognises(checkpoint):
-        raise ModelError(f"{path}: not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
+        raise ModelError(path, f"not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
     return from_checkpoint(path, checkpoint, options)
 
 

@@ -151,7 +151,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
         photos = list(pictures_by_stem(folder).values())
         if len(photos) < 2:
             raise RecipeError(
-                f"data folder {folder} (photos): needs at least two pictures, has {len(photos)}"
+                f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
             )
     pairs = []
     if data.synthetic_share < 1:
@@ -171,7 +171,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
 def _folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
     folder = folders[name] if name in folders else folders.get("data", Path()) / inside
     if "data" not in folders and name not in folders:
-        raise RecipeError(f"data: no folder named '{name}'; give data.{name}=FOLDER")
+        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
     if not folder.is_dir():
-        raise RecipeError(f"data folder {folder} ({name}) does not exist; give data.{name}=FOLDER")
+        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
     return folder

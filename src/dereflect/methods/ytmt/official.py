@@ -64,7 +64,7 @@ def config_of(states: list[State], source: Path | str, exchange: str | None = No
     mixing = shape == "old" or any(".fusion_l." in key for key in state)
     if exchange is not None and (exchange in ("C", "P")) != mixing:
         raise ModelError(
-            f"{source}: exchange={exchange} does not fit its keys; it is {'C or P' if mixing else 'A or N'}"
+            source, f"exchange={exchange} does not fit its keys; it is {'C or P' if mixing else 'A or N'}"
         )
     image_channels = int(first.shape[1])
     hypercolumn = image_channels == 3 + sum(LEVEL_CHANNELS)

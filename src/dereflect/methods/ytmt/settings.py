@@ -86,7 +86,7 @@ class Settings(Strict):
         try:
             return config_from({**self.network, "stages": self.stage}, "settings.network")
         except ModelError as error:
-            raise RecipeError(str(error)) from error
+            raise RecipeError(error.subject, error.reason) from error
 
 
 def read_settings(settings: Mapping[str, Any]) -> Settings:
@@ -98,25 +98,26 @@ def read_settings(settings: Mapping[str, Any]) -> Settings:
     try:
         result = Settings.model_validate(settings)
     except ValidationError as error:
-        raise RecipeError(f"settings: {first_fault(error)}") from error
+        raise RecipeError("settings", first_fault(error)) from error
     if result.variant not in result.variants:
         raise RecipeError(
-            f"settings.variant: '{result.variant}' is not among settings.variants; add it there"
+            "settings.variant", f"'{result.variant}' is not among settings.variants; add it there"
         )
     if "stages" in result.network:
-        raise RecipeError("settings.network.stages: give settings.stage instead")
+        raise RecipeError("settings.network.stages", "give settings.stage instead")
     if result.stage == 2 and not result.stage_one:
-        raise RecipeError("settings.stage=2 refines a result of stage one; give settings.stage_one=FOLDER")
+        raise RecipeError("settings.stage=2", "refines a result of stage one; give settings.stage_one=FOLDER")
     if result.stage == 1 and result.stage_one:
         raise RecipeError(
-            "settings.stage_one is given, but settings.stage is 1; set settings.stage=2 or leave it out"
+            "settings.stage_one", "is given, but settings.stage is 1; set settings.stage=2 or leave it out"
         )
     if result.config.image_channels != 3 or not result.config.squash:
         raise RecipeError(
-            "settings.network: separation trains on colour pictures in [0, 1]; image_channels=3, squash=true"
+            "settings.network",
+            "separation trains on colour pictures in [0, 1]; image_channels=3, squash=true",
         )
     if result.data.crop < result.config.min_size:
         raise RecipeError(
-            f"settings.data.crop={result.data.crop}: this network needs at least {result.config.min_size}"
+            f"settings.data.crop={result.data.crop}", f"this network needs at least {result.config.min_size}"
         )
     return result

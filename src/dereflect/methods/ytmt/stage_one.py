@@ -41,14 +41,14 @@ def load_stage_one(source: str, config: YtmtConfig) -> StageOne:
             return _from_run(states[-1], config)
         return _from_model(path, config)
     except DereflectError as error:
-        raise RecipeError(f"settings.stage_one={source}: {error}") from error
+        raise RecipeError(f"settings.stage_one={source}", str(error)) from error
 
 
 def _from_run(path: Path, config: YtmtConfig) -> StageOne:
     state = read_checkpoint(path)
     network = state.get("networks", {}).get("separator")
     if not isinstance(network, Mapping):
-        raise ModelError("is no run of YTMT's stage one")
+        raise ModelError(path, "is no run of YTMT's stage one")
     check_keys(build_network(config).state_dict(), network, "another network than settings.network")
     return StageOne(network, state["optimizers"]["separator"])
 
@@ -57,11 +57,11 @@ def _from_model(path: Path, config: YtmtConfig) -> StageOne:
     from dereflect.methods.ytmt.method import YtmtOptions, from_path
 
     if not path.exists():
-        raise ModelError("no such file or folder; give the output folder of stage one")
+        raise ModelError(path, "no such file or folder; give the output folder of stage one")
     options = YtmtOptions(vgg="none")
     if path.is_file() and config.exchange in ("P", "N"):
         options = YtmtOptions(vgg="none", exchange=config.exchange)
     method = from_path(path, options)
     if replace(method.config, stages=2) != config:
-        raise ModelError("holds another network than settings.network")
+        raise ModelError(path, "holds another network than settings.network")
     return StageOne(method.system.stage1.state_dict(), None)
