@@ -87,7 +87,7 @@ class DereflectError(Exception):
     def __init__(
         self,
         subject: object,
-        reason: str = "",
+        reason: str,
         *,
         option: str | None = None,
         setting: str | None = None,

@@ -76,7 +76,7 @@ def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> Offe
             photos = list(pictures_by_stem(folder).values())
             if len(photos) < 2:
                 raise RecipeError(
-                    f"data folder {folder} (photos): needs at least two pictures, has {len(photos)}"
+                    f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
                 )
             sources.append(PhotosBehindGlass(photos, geometry, behind_glass, seed))
         else:
@@ -93,8 +93,8 @@ def _folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
         RecipeError: it is not there.
     """
     if name not in folders and "data" not in folders:
-        raise RecipeError(f"data: no folder named '{name}'; give data.{name}=FOLDER")
+        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
     folder = folders[name] if name in folders else folders["data"] / inside
     if not folder.is_dir():
-        raise RecipeError(f"data folder {folder} ({name}) does not exist; give data.{name}=FOLDER")
+        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
     return folder

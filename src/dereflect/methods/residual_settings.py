@@ -81,7 +81,7 @@ class Data(Strict):
         try:
             return JointGeometry(self.crop, self.scale, self.flip, self.rotate)
         except InputError as error:
-            raise RecipeError(f"settings.data: {error}") from error
+            raise RecipeError("settings.data", str(error)) from error
 
 
 class Settings(Strict):

@@ -50,12 +50,12 @@ class DSITObjective(ResidualObjective):
         try:
             config = config_from(settings.network, "settings.network")
         except ModelError as error:
-            raise RecipeError(str(error)) from error
+            raise RecipeError(error.head(), error.rest()) from error
         if settings.start:
             method = from_path(Path(settings.start).expanduser())
             if method.config != config:
                 raise RecipeError(
-                    f"settings.start: {settings.start} is another network than settings.network asks for"
+                    "settings.start", f"{settings.start} is another network than settings.network asks for"
                 )
             return method.network.train()
         network = DSIT(config)
@@ -63,8 +63,9 @@ class DSITObjective(ResidualObjective):
             load_prior(network.swin_prior, settings.swin)
         elif not settings.random_prior:
             raise RecipeError(
-                "settings.swin: the prior is a pretrained Swin; give swin=swin_large_o365_finetune.pth, or "
-                "start=CHECKPOINT of a whole DSIT, or random_prior=true"
+                "settings.swin",
+                "the prior is a pretrained Swin; give swin=swin_large_o365_finetune.pth, or "
+                "start=CHECKPOINT of a whole DSIT, or random_prior=true",
             )
         return network.train()
 

@@ -77,7 +77,9 @@ class DSRNetMethod(Method):
         """See `Method.forward`."""
         if self.vgg is None:
             raise ModelError(
-                "this DSRNet was loaded with vgg=none, for conversion only; load it with vgg=PATH to run it"
+                "none",
+                "this DSRNet was loaded for conversion only; load it with vgg=PATH to run it",
+                setting="vgg",
             )
         if self.training:
             transmission, reflection, _ = self.network(blended, self.vgg(blended))

@@ -37,13 +37,13 @@ class DSRNetObjective(ResidualObjective):
         try:
             config = config_from(settings.network, "settings.network")
         except ModelError as error:
-            raise RecipeError(str(error)) from error
+            raise RecipeError(error.head(), error.rest()) from error
         if not settings.start:
             return DSRNet(config).train()
         method = from_path(Path(settings.start).expanduser(), DSRNetOptions(vgg="none"))
         if method.config != config:
             raise RecipeError(
-                f"settings.start: {settings.start} is another network than settings.network asks for"
+                "settings.start", f"{settings.start} is another network than settings.network asks for"
             )
         return method.network.train()
 
