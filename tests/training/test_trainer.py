@@ -6,6 +6,7 @@ import torch
 from toy import AlgebraObjective, ToyObjective
 
 from dereflect.errors import RecipeError
+from dereflect.methods.objective import Moment
 from dereflect.training.recipe import parse_recipe
 from dereflect.training.trainer import Trainer
 
@@ -124,3 +125,18 @@ def test_resume_never_refuses_a_folder_with_checkpoints(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     with pytest.raises(RecipeError, match="holds checkpoints"):
         run(tmp_path, steps=2, resume="never")
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_networks_are_compiled_only_when_asked(tmp_path: Path, monkeypatch, wanted: bool) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(network))
+    _, objective = run_algebra(tmp_path, compile=wanted)
+    assert compiled == (list(objective.networks.values()) if wanted else [])
+
+
+def test_the_log_tells_the_learning_rate(tmp_path: Path) -> None:
+    _, objective = run(tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    wanted = objective.learning_rate("model", Moment(step=4, epoch=0, total_steps=14))
+    assert records[4]["rate_model"] == pytest.approx(wanted, abs=1e-6)

@@ -79,6 +79,8 @@ class Trainer:
         for name, network in objective.networks.items():
             if schedule.channels_last:
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if schedule.compile:
+                network.compile()  # in place: the names of weights stay
             objective.networks[name] = accelerator.prepare_model(network)
         for name, optimizer in objective.optimizers.items():
             objective.optimizers[name] = accelerator.prepare_optimizer(optimizer)
@@ -129,9 +131,11 @@ class Trainer:
     def _one_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         objective, accelerator, schedule = self.objective, self.accelerator, self.recipe.schedule
         moment = self.moment()
+        rates: dict[str, float] = {}
         for name, optimizer in objective.optimizers.items():
             rate = objective.learning_rate(name, moment)
             if rate is not None:
+                rates[f"rate_{name}"] = rate
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group.get("rate_factor", 1.0)
         # Random numbers depend on where we are, never on what ran before: that makes resuming exact.
@@ -161,7 +165,7 @@ class Trainer:
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return logs
+        return logs | rates
 
     def _batches(self) -> Generator[dict[str, Tensor], None, None]:
         """Batches from the present step on, drawn ahead by threads; which samples they hold depends on the
