@@ -6,10 +6,13 @@ spells that name its own way (``max_size``, ``--max-size``, a form field) with `
 
 from __future__ import annotations
 
-import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Self
+
+from dereflect.escapes import one_line
 
 
 @dataclass(frozen=True)
@@ -108,14 +111,14 @@ class DereflectError(Exception):
         """What is at fault, in one line."""
         name = self.option or self.setting
         if name is None:
-            return _one_line(self.subject)
+            return one_line(self.subject)
         option = Option(name, self.subject or None, self.setting is not None)
-        return _one_line(spell(option) or str(option))
+        return one_line(spell(option) or str(option))
 
     def rest(self, spell: Spell = str) -> str:
         """What was wrong and what to do, in one line."""
         remedy = "" if self.remedy is None else self.remedy.words(spell)
-        return _one_line(f"{self.reason}; {remedy}" if remedy else self.reason)
+        return one_line(f"{self.reason}; {remedy}" if remedy else self.reason)
 
     def about(self, subject: object) -> Self:
         """The same fault of something else, for code that learns a file's name only further up.
@@ -164,12 +167,57 @@ class MissingExtra(DereflectError, ImportError):  # noqa: N818 - reads as what i
         return type(self), (*self._needs, self.subject)
 
 
+class Unforeseen(DereflectError):  # noqa: N818 - reads as what it says
+    """What no one foresaw while one photo was read, run or written; `fault_of` makes it.
+
+    Attributes:
+        trace: where it happened, as Python writes it; many lines.
+    """
+
+    trace = ""
+
+    def about(self, subject: object) -> Self:
+        """The same fault of something else."""
+        fault = super().about(subject)
+        fault.trace = self.trace
+        return fault
+
+
+def fault_of(error: Exception, subject: object = UNNAMED) -> DereflectError:
+    """Any exception as the fault of one photo: an error of ours as it is, else `Unforeseen` with its type.
+
+    `Unforeseen` holds no frame of the failed call, and so none of its pictures.
+    """
+    if isinstance(error, DereflectError):
+        if error.subject != UNNAMED:
+            return error
+        named = error.about(subject)
+        named.__cause__ = error.__cause__
+        return named
+    kind, said = type(error).__name__, first_line(error)
+    fault = Unforeseen(subject, kind if said == kind else f"{kind}: {said}")
+    fault.trace = trace_of(error)
+    return fault
+
+
+def trace_of(error: BaseException) -> str:
+    """Where an exception was raised, as Python writes it, without the line break at its end.
+
+    Empty for faults that were foreseen: a file that is missing, an option out of range.
+    """
+    if isinstance(error, Unforeseen):
+        return error.trace
+    if isinstance(error, DereflectError) and isinstance(error.__cause__, (DereflectError, OSError, NoneType)):
+        return ""
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
 def first_line(error: BaseException) -> str:
     """What another library's exception says, in one line: of an `OSError` without number and file name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(os.fsdecode(text).splitlines())
+    try:
+        said = str(error).strip()
+    except Exception:  # an exception of another library that cannot say what it is
+        said = ""
+    return (said.splitlines() or [type(error).__name__])[0]

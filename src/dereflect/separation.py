@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dereflect import images
-from dereflect.errors import InputError
+from dereflect.errors import DereflectError, InputError
 from dereflect.images import Picture
 from dereflect.images.picture import Array
 from dereflect.images.writing import target_format
@@ -135,11 +135,30 @@ class Separation:
     def write(
         self, paths: Mapping[str, Path], format: str = "keep", overwrite: bool = False, metadata: bool = True
     ) -> None:
-        """Write the pictures of some layers to given paths; otherwise as `save`."""
+        """Write the pictures of some layers to given paths; otherwise as `save`.
+
+        All are encoded before the first is written, so that what a format cannot hold leaves no part behind.
+        """
+        for path, content in self.encoded(paths, format, metadata).items():
+            images.write_bytes(content, path, overwrite)
+
+    def encoded(
+        self, paths: Mapping[str, Path], format: str = "keep", metadata: bool = True
+    ) -> dict[Path, bytes]:
+        """The contents of the files that `write` would write, by path.
+
+        Raises:
+            InputError: the format cannot hold the picture; names the path.
+        """
         name = target_format(self.pictures["blended"].format, format)
+        contents = {}
         for layer, path in paths.items():
             picture = self.side_by_side_picture() if layer == "side_by_side" else self.pictures[layer]
-            images.write(picture, path, name, metadata, overwrite)
+            try:
+                contents[path] = images.writing.encode(picture, name, metadata)
+            except DereflectError as error:
+                raise error.about(path) from error
+        return contents
 
 
 def output_paths(

@@ -6,7 +6,7 @@ its family.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from dereflect.cli import (
     video,
 )
 from dereflect.cli.messages import fault_line, usage_line
+from dereflect.cli.streams import OutputLost, watched_streams
 from dereflect.errors import DereflectError
 
 _UsageError: Any = typer.BadParameter.__base__  # which typer itself does not export
@@ -55,18 +56,9 @@ methods.attach(app)
 def _show_version(wanted: bool) -> None:
     if not wanted:
         return
-    import torch
+    from dereflect.cli.version import version_line
 
-    from dereflect._version import __version__
-
-    if torch.cuda.is_available():
-        device = f"cuda ({torch.cuda.get_device_name(0)})"
-    elif torch.backends.mps.is_available():
-        device = "mps"
-    else:
-        device = f"cpu ({torch.get_num_threads()} threads)"
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    typer.echo(f"dereflect {__version__}, torch {torch.__version__}, Python {python}, device {device}")
+    typer.echo(version_line())
     raise typer.Exit
 
 
@@ -91,16 +83,23 @@ def _root(
 def main() -> None:
     """Run the command line. The user's faults are one line on standard error and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False, prog_name="dereflect"))
+        with watched_streams():
+            code = _run()
+    except OutputLost as error:
+        with contextlib.suppress(OSError):
+            typer.echo(f"dereflect: standard output: cannot be written ({error})", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return app(standalone_mode=False, prog_name="dereflect") or 0
     except DereflectError as error:
         typer.echo(f"dereflect: {fault_line(error)}", err=True)
-        sys.exit(2)
+        return 2
     except _UsageError as error:
         typer.echo(f"dereflect: {usage_line(error)}", err=True)
-        sys.exit(2)
+        return 2
     except typer.Abort:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our standard output went away (e.g. `| head`): silence the flush at exit and stop.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 from dereflect.errors import InputError, Option, Remedy, first_line
 from dereflect.images.reading import PICTURE_SUFFIXES
 
-_OUTPUT_ENDINGS = ("_transmission", "_reflection", "_side_by_side")
+OUTPUT_ENDINGS = ("_transmission", "_reflection", "_side_by_side", "_unexplained", "_invented")
+"""What `separate` appends to a photo's name, heat maps of ``--explain`` among it."""
+BATCH_FOLDER = "_dereflect"
+"""A folder that holds one of this name is the destination of a `dereflect batch`."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,44 @@ class Found:
     others: int = 0
     """Files in folders that are not images."""
     own_outputs: int = 0
-    """Files in folders that an earlier run has written beside their photos."""
+    """Files that an earlier run has written."""
+    own_folders: int = 0
+    """Folders that runs write to: the output folder, and destinations of batches."""
 
 
-def find_photos(words: Sequence[str], recursive: bool = False, shard: tuple[int, int] = (0, 1)) -> Found:
+def find_photos(
+    words: Sequence[str],
+    recursive: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> Found:
     """Follow the INPUT words: a file stands for itself, a folder for the pictures in it, a pattern for its
     matches.
+
+    What runs have written is passed over: the output folder, wherever it lies and however it is spelled, and
+    files beside a photo that are named as its outputs. A word of its own is taken as it is unless its photo
+    is given too, and even then if that photo's outputs would replace it.
 
     Args:
         words: of the command line, without ``-``.
         recursive: also look into folders of folders (not through links, which may go in circles).
         shard: (i, n) finds only every n-th photo from the i-th on, counted from 0.
+        output: folder of the outputs; beside the photos, if not given.
+        overwrite: whether outputs will replace what is there.
     """
-    found = Found()
-    seen: set[str] = set()
+    search = _Search(recursive, output)
     for word in words:
         try:
-            for path in _matches(word):
-                _add(path, recursive, found, seen)
+            matches = _matches(word)
+            for path in matches:
+                search.add(path, len(words) == len(matches) == 1, matches == [Path(word)])
         except InputError as error:
-            found.errors.append(error)
-    found.photos = found.photos[shard[0] :: shard[1]]
+            search.found.errors.append(error)
+    found = search.found
+    kept = search.without_own_outputs(overwrite)
+    found.own_outputs += len(found.photos) - len(kept)
+    found.photos = kept[shard[0] :: shard[1]]
     return found
 
 
@@ -66,57 +87,126 @@ def _matches(word: str) -> list[Path]:
     return [Path(match) for match in matches]
 
 
-def _add(path: Path, recursive: bool, found: Found, seen: set[str]) -> None:
+class _Search:
+    """Gathers photos, one INPUT after the other."""
+
+    def __init__(self, recursive: bool, output: Path | None) -> None:
+        self.recursive, self.output = recursive, output
+        self.found = Found()
+        self._seen: set[str] = set()
+        self._words: set[Path] = set()
+        """Photos that a word of the command line names."""
+        self._matched: set[Path] = set()
+        """Photos that a word or a pattern names, and no folder."""
+
+    def add(self, path: Path, alone: bool, is_word: bool) -> None:
+        """Take what one word stands for, or one match of a pattern.
+
+        Raises:
+            InputError: it is not there, or a folder without pictures.
+        """
+        try:
+            is_folder = os.path.isdir(path)
+            os.stat(path)
+        except (OSError, ValueError) as error:
+            raise InputError(path, _why_not(error)) from error
+        if not is_folder:
+            self._add_photo(Photo(path), self._words if is_word else self._matched)
+        elif not alone and _same(path, self.output):  # of `folder/*`, which names the output folder too
+            self.found.own_folders += 1
+        else:
+            self._add_folder(path)
+
+    def _add_folder(self, path: Path) -> None:
+        found = self.found
+        before = len(found.photos), found.own_outputs, found.own_folders, len(found.errors)
+        for folder, files in self._folders(path):
+            names = {Path(name).stem for name in files}
+            for name in sorted(files):
+                file = Path(folder) / name
+                if file.suffix.lower() not in PICTURE_SUFFIXES or not _may_be_photo(file):
+                    found.others += 1
+                elif _photo_of(file.stem) & names:
+                    found.own_outputs += 1
+                else:
+                    self._add_photo(Photo(file, Path(folder).relative_to(path)))
+        if before == (len(found.photos), found.own_outputs, found.own_folders, len(found.errors)):
+            remedy = (
+                None if self.recursive else Remedy("{} looks into its folders too", Option("recursive", True))
+            )
+            raise InputError(path, "no pictures in this folder", remedy=remedy)
+
+    def _folders(self, path: Path) -> Iterator[tuple[str, list[str]]]:
+        def note(error: OSError) -> None:
+            self.found.errors.append(InputError(error.filename, first_line(error)))
+
+        for folder, folders, files in os.walk(path, onerror=note):
+            yield folder, [name for name in files if not name.startswith(".")]
+            if not self.recursive:
+                return
+            folders[:] = sorted(name for name in folders if name[0] != "." and name != BATCH_FOLDER)
+            own = [name for name in folders if self._is_own(os.path.join(folder, name))]
+            self.found.own_folders += len(own)
+            folders[:] = [name for name in folders if name not in own]
+
+    def _is_own(self, folder: str) -> bool:
+        return _same(folder, self.output) or os.path.isdir(os.path.join(folder, BATCH_FOLDER))
+
+    def _add_photo(self, photo: Photo, named: set[Path] | None = None) -> None:
+        key = os.path.normcase(os.path.abspath(photo.path))
+        if key not in self._seen:
+            self._seen.add(key)
+            self.found.photos.append(photo)
+            if named is not None:
+                named.add(photo.path)
+
+    def without_own_outputs(self, overwrite: bool) -> list[Photo]:
+        """The photos but for those named by a word or a pattern that are outputs of others of them."""
+        named = self._matched | (set() if overwrite else self._words)
+        if not named:
+            return self.found.photos
+        root = os.path.realpath(self.output) if self.output else None
+        places = {photo.path: os.path.realpath(photo.path.parent) for photo in self.found.photos}
+        targets = set()
+        some_outside = False
+        for photo in self.found.photos:
+            place = places[photo.path]
+            some_outside |= not _within(place, root)
+            target = place if root is None else os.path.normpath(os.path.join(root, photo.relative))
+            targets.add((os.path.normcase(target), photo.path.stem))
+
+        def is_own(photo: Photo) -> bool:
+            place, stems = places[photo.path], _photo_of(photo.path.stem)
+            if any((os.path.normcase(place), stem) in targets for stem in stems):
+                return True
+            return bool(stems) and some_outside and _within(place, root)
+
+        return [photo for photo in self.found.photos if photo.path not in named or not is_own(photo)]
+
+
+def _photo_of(stem: str) -> set[str]:
+    """Stems of the photos that a file of this stem would be an output of."""
+    return {stem.removesuffix(ending) for ending in OUTPUT_ENDINGS if stem.endswith(ending)}
+
+
+def _same(folder: str | Path, other: Path | None) -> bool:
+    """Whether both are one folder: links, ``..`` and case are the file system's business."""
     try:
-        is_folder = os.path.isdir(path)
-        os.stat(path)
-    except (OSError, ValueError) as error:
-        raise InputError(path, _why_not(error)) from error
-    if not is_folder:
-        _add_photo(Photo(path), found, seen)
-        return
-    before = len(found.photos)
-    own_before, errors_before = found.own_outputs, len(found.errors)
-    for folder, files in _folders(path, recursive, found.errors):
-        names = {Path(name).stem for name in files}
-        for name in sorted(files):
-            file = Path(folder) / name
-            if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
-                found.others += 1
-            elif any(
-                Path(name).stem == stem + end for end in _OUTPUT_ENDINGS for stem in _stems(name, end, names)
-            ):
-                found.own_outputs += 1
-            else:
-                _add_photo(Photo(file, Path(folder).relative_to(path)), found, seen)
-    if len(found.photos) == before and found.own_outputs == own_before and len(found.errors) == errors_before:
-        remedy = None if recursive else Remedy("{} looks into its folders too", Option("recursive", True))
-        raise InputError(path, "no pictures in this folder", remedy=remedy)
+        return other is not None and os.path.samefile(folder, other)
+    except OSError:  # one of them is not there
+        return False
 
 
-def _stems(name: str, ending: str, names: set[str]) -> Iterator[str]:
-    """The photo that `name` would be an output of, if it is there."""
-    stem = Path(name).stem.removesuffix(ending)
-    if stem in names and stem != Path(name).stem:
-        yield stem
+def _within(place: str, root: str | None) -> bool:
+    return root is not None and (place == root or place.startswith(root.rstrip(os.sep) + os.sep))
 
 
-def _folders(path: Path, recursive: bool, errors: list[InputError]) -> Iterator[tuple[str, list[str]]]:
-    def note(error: OSError) -> None:
-        errors.append(InputError(error.filename, first_line(error)))
-
-    for folder, folders, files in os.walk(path, onerror=note):
-        yield folder, [name for name in files if not name.startswith(".")]
-        if not recursive:
-            return
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-
-
-def _add_photo(photo: Photo, found: Found, seen: set[str]) -> None:
-    key = os.path.normcase(os.path.abspath(photo.path))
-    if key not in seen:
-        seen.add(key)
-        found.photos.append(photo)
+def _may_be_photo(path: Path) -> bool:
+    """Not so pipes, sockets and devices, which would be waited for; what is missing is reported later."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return True
 
 
 def _why_not(error: Exception) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dereflect.errors import DereflectError, Option
+from dereflect.escapes import one_line
 
 _FLAGS = {
     "metadata": "strip-metadata",
@@ -37,7 +38,7 @@ def fault_line(error: DereflectError) -> str:
 
 def reason_of(error: DereflectError, name: str) -> str:
     """As `fault_line`, without the file name at its head where that is `name`."""
-    return error.rest(flag) if error.head(flag) == name else fault_line(error)
+    return error.rest(flag) if error.head(flag) == one_line(name) else fault_line(error)
 
 
 def usage_line(error: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dereflect.cli.messages import reason_of
-from dereflect.errors import DereflectError
+from dereflect.errors import DereflectError, trace_of
+from dereflect.escapes import escaped, one_line
 
 if TYPE_CHECKING:
     from dereflect.cli.inputs import Found
@@ -27,7 +27,7 @@ class Report:
     Args:
         total: number of photos.
         quiet: say nothing but errors.
-        verbose: 1 says how each photo was run.
+        verbose: 1 says how each photo was run, and where what went wrong did so.
         as_json: one line of JSON a photo on standard output.
     """
 
@@ -72,12 +72,12 @@ class Report:
         """A photo is done."""
         self.done += 1
         self._advance()
-        picture = result.pictures["blended"]
+        picture, name = result.pictures["blended"], escaped(str(path))
         if self.as_json:
             self._json(
-                input=str(path),
+                input=name,
                 status="separated",
-                **{layer: str(output) for layer, output in outputs.items()},
+                **{layer: escaped(str(output)) for layer, output in outputs.items()},
                 width=picture.width,
                 height=picture.height,
                 seconds=round(seconds, 3),
@@ -90,23 +90,24 @@ class Report:
                 notes=list(result.notes),
             )
         for note in result.notes:
-            self._line(f"{path}: {note}", error=True)
+            self._line(f"{name}: {note}", error=True)
         if self.verbose:
             self._line(
-                f"{path}: {picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
+                f"{name}: {picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
                 f"separate, {seconds:.2f} s with reading and writing, residual {result.residual:.4f}"
             )
         elif self._bar is None and not self.quiet:
-            self._line(f"{path}: {seconds:.2f} s -> {', '.join(str(output) for output in outputs.values())}")
+            written = ", ".join(escaped(str(output)) for output in outputs.values())
+            self._line(f"{name}: {seconds:.2f} s -> {written}")
 
     def skipped(self, path: Path) -> None:
         """A photo's outputs are there already."""
         self.skips += 1
         self._advance()
         if self.as_json:
-            self._json(input=str(path), status="skipped")
+            self._json(input=escaped(str(path)), status="skipped")
         if self.verbose:
-            self._line(f"{path}: outputs are there already, skipped")
+            self._line(f"{escaped(str(path))}: outputs are there already, skipped")
 
     def failed(self, name: str, error: DereflectError) -> None:
         """A photo, or an input of the command line, could not be used."""
@@ -114,8 +115,11 @@ class Report:
         self._advance()
         reason = reason_of(error, name)
         if self.as_json:
-            self._json(input=name, status="failed", error=reason)
-        self._line(f"{name}: {reason}", error=True)
+            self._json(input=escaped(name), status="failed", error=reason)
+        self._line(f"{escaped(name)}: {reason}", error=True)
+        if self.verbose:
+            for line in trace_of(error).splitlines():
+                self._line(f"    {line}", error=True)
 
     def interrupted(self) -> None:
         """Ctrl-C."""
@@ -131,6 +135,8 @@ class Report:
             parts.append(f"{self.skips} skipped, whose outputs are there already")
         if found.own_outputs:
             parts.append(f"{_count(found.own_outputs, 'earlier output')} skipped")
+        if found.own_folders:
+            parts.append(f"{_count(found.own_folders, 'folder')} of outputs skipped")
         if found.others:
             parts.append(f"{_count(found.others, 'file')} skipped (not an image)")
         if self.failures:
@@ -160,14 +166,9 @@ class Report:
 
 
 def printable(text: str) -> str:
-    """Text in which bytes that are no characters, of odd file names, are spelled out: it can be printed."""
+    """Text in one line, in which odd characters of file names are spelled out: it can be printed."""
     encoding = sys.stderr.encoding or "utf-8"
-    return (
-        os.fsencode(text)
-        .decode("utf-8", "backslashreplace")
-        .encode(encoding, "backslashreplace")
-        .decode(encoding)
-    )
+    return one_line(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _count(number: int, what: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from dereflect import images
 from dereflect.cli.explain import explain_paths, write_explanations
@@ -17,11 +17,22 @@ from dereflect.cli.inputs import Found, Photo
 from dereflect.cli.options import Layer, ModelOptions
 from dereflect.cli.report import Report
 from dereflect.cli.separate_options import FileOptions, PhotoOptions
-from dereflect.errors import UNNAMED, DereflectError, InputError, Option, Remedy
+from dereflect.cli.streams import OutputLost
+from dereflect.errors import InputError, Option, Remedy, fault_of
+from dereflect.escapes import escaped
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
+from dereflect.leftovers import sweep_once
 from dereflect.separation import Separation, output_paths
 from dereflect.separator import Separator
+
+
+class _Done(NamedTuple):
+    """A photo that was separated."""
+
+    result: Separation
+    paths: dict[str, Path]
+    seconds: float
 
 
 @dataclass
@@ -36,17 +47,24 @@ class Run:
     """Outputs of this run and the photos that they belong to."""
 
     def all(self, photos: list[Photo], report: Report) -> None:
-        """Separate the photos; one that fails is reported and does not stop the rest."""
+        """Separate the photos; one that fails, however, is reported and does not stop the rest."""
         inputs = {_key(photo.path) for photo in photos}
         for photo in photos:
             report.begin(photo.path)
             try:
-                self._one(photo, inputs, report)
-            except DereflectError as error:
-                report.failed(str(photo.path), error)
+                done = self._one(photo, inputs)
+            except Exception as error:  # libraries raise whatever they like at odd files
+                report.failed(str(photo.path), fault_of(error, photo.path))
+                continue
+            if done is None:
+                report.skipped(photo.path)
+            else:
+                report.separated(photo.path, done.result, done.paths, done.seconds)
 
-    def _one(self, photo: Photo, inputs: set[str], report: Report) -> None:
+    def _one(self, photo: Photo, inputs: set[str]) -> _Done | None:
+        """Separate one photo; None if its outputs are there already."""
         started = time.perf_counter()
+        sweep_once(self._folder(photo))
         paths = self._paths(photo)
         charts = self._charts(photo)
         outputs = paths | charts
@@ -54,8 +72,7 @@ class Run:
         existing = [path for path in outputs.values() if os.path.lexists(path)]
         overwrite, skip = self.files.overwrite, self.files.skip_existing
         if skip and len(existing) == len(outputs):
-            report.skipped(photo.path)
-            return
+            return None
         if existing and not (overwrite or skip):
             remedy = Remedy(
                 "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
@@ -64,12 +81,21 @@ class Run:
         result = self.separate(photo.path)
         # Skipping what is there already, a photo with one of two outputs gets the other.
         missing = {name for name, path in outputs.items() if overwrite or path not in existing}
-        written = {name: path for name, path in paths.items() if name in missing}
-        result.write(written, self.result.format.value, overwrite, not self.result.strip_metadata)
+        self._write(result, {name: path for name, path in paths.items() if name in missing})
         if charts:
             charts = {name: path for name, path in charts.items() if name in missing}
             write_explanations(self.separator.method, result, charts)
-        report.separated(photo.path, result, paths, time.perf_counter() - started)
+        return _Done(result, paths, time.perf_counter() - started)
+
+    def _write(self, result: Separation, paths: dict[str, Path]) -> None:
+        """Write layers; one that another run has written meanwhile is as good, if such are to be skipped."""
+        contents = result.encoded(paths, self.result.format.value, not self.result.strip_metadata)
+        for path, content in contents.items():
+            try:
+                images.write_bytes(content, path, self.files.overwrite)
+            except InputError as error:
+                if not (self.files.skip_existing and isinstance(error.__cause__, FileExistsError)):
+                    raise
 
     def separate(self, image: Path | bytes) -> Separation:
         """Separate one picture."""
@@ -103,13 +129,14 @@ class Run:
             if key in inputs:
                 raise InputError(
                     photo.path,
-                    f"its output {path} is itself one of the inputs",
+                    f"its output {escaped(str(path))} is itself one of the inputs",
                     remedy=Remedy("choose another folder with {}", "output"),
                 )
             if key in self._claimed:
                 raise InputError(
                     photo.path,
-                    f"its output {path} would be the same as that of {self._claimed[key]}; rename one",
+                    f"its output {escaped(str(path))} would be the same as that of "
+                    f"{escaped(str(self._claimed[key]))}; rename one",
                 )
         for path in paths.values():
             self._claimed[_key(path)] = photo.path
@@ -167,10 +194,13 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
             return
         picture = result.pictures[(run.result.layers or Layer.transmission).value]
         encoded = images.encode(picture, target_format(picture.format, format), metadata)
-    except InputError as error:
-        raise (error.about("-") if error.subject == UNNAMED else error) from error
-    target.write(encoded)
-    target.flush()
+    except Exception as error:
+        raise fault_of(error, "-") from error
+    try:
+        target.write(encoded)
+        target.flush()
+    except OutputLost as error:  # it is all that there is, so nothing was done
+        raise InputError("standard output", f"cannot be written ({error})") from error
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def separate(
             "--verbose",
             "-v",
             count=True,
-            help="Print more: how each photo was run, and how long it took.",
+            help="Print more: how each photo was run, how long it took, and where what failed did so.",
             show_default=False,
         ),
     ] = 0,
@@ -53,8 +53,9 @@ def separate(
     """Separate photos taken through glass into the scene behind it and its reflection.
 
     Writes <name>_transmission and <name>_reflection beside each photo, or into --output. Nothing is
-    overwritten without --overwrite, and nothing is ever deleted. Exit code: 0 all done, 1 some photos failed,
-    2 none was done.
+    overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier run
+    has written is passed over: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
+    some photos failed, 2 none was done.
     """
     from dereflect.cli.inputs import find_photos, parse_shard
     from dereflect.cli.report import Report
@@ -65,9 +66,12 @@ def separate(
     model.of_method()  # refuse a malformed --set before any work
     _check(inputs, result, files, as_json)
     if inputs == ["-"]:
+        if sys.stdin is None:
+            raise InputError("-", "standard input is closed")
         run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
         return
-    found = find_photos(inputs, files.recursive, parse_shard(files.shard))
+    shard = parse_shard(files.shard)
+    found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
     report = Report(len(found.photos), quiet=quiet, verbose=verbose, as_json=as_json)
     raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
 

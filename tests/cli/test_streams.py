@@ -1,0 +1,82 @@
+"""Standard output that is full, closed or read by nobody costs one line, not a traceback."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line.replace("dereflect", f"{sys.executable} -m dereflect", 1)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("dereflect --version > /dev/full", "No space left on device"),
+        ("dereflect --help > /dev/full", "No space left on device"),
+        ("dereflect --version >&-", "it is closed"),
+        ("dereflect --help | true; exit ${PIPESTATUS[0]}", "Broken pipe"),
+    ],
+)
+def test_what_cannot_be_said_is_one_line(line, words):
+    done = shell(line.replace("| true", "| (exec <&-; sleep 2)"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"dereflect: standard output: cannot be written ({words})"]
+
+
+@pytest.mark.parametrize("target", ["> /dev/full", ">&-", "| (exec <&-; sleep 15); exit ${PIPESTATUS[0]}"])
+def test_a_picture_that_cannot_be_written_to_a_pipe(model_folder, tmp_path, target):
+    values = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    done = shell(f"dereflect separate - --model {model_folder} --device cpu < {tmp_path}/a.png {target}")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("dereflect: standard output: cannot be written (")
+
+
+def test_a_log_that_cannot_be_written_stops_no_photo(model_folder, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    words = f"--model {model_folder} --device cpu -o {tmp_path}/out"
+    assert shell(f"dereflect separate {tmp_path} {words} 2> /dev/full").returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert shell(f"dereflect separate {tmp_path} {words} --skip-existing 2>&-").returncode == 0
+
+
+def test_standard_input_that_is_closed(model_folder):
+    done = shell(f"dereflect separate - --model {model_folder} <&-")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["dereflect: -: standard input is closed"]
+
+
+def used() -> float:
+    """Seconds of processors that ended children have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_the_version_needs_no_torch():
+    code = (
+        "import sys; sys.argv = ['dereflect', '--version']\n"
+        "from dereflect.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    before = used()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert used() - before < 0.6
