@@ -354,6 +354,6 @@ def test_command_line(photos: MakePhotos, tiny_model: Path, tmp_path: Path, caps
     assert [json.loads(line)["state"] for line in out.splitlines()].count("done") == 3
     code, out, err = run(*words)
     assert (code, out) == (0, "")
-    assert "4 settled by an earlier run" in err
+    assert "4 done or refused by an earlier run" in err
     code, out, err = run(str(tmp_path / "nowhere"), str(tmp_path / "out"))
     assert (code, err) == (2, f"dereflect: {tmp_path / 'nowhere'}: no such folder\n")

@@ -224,3 +224,22 @@ def test_a_container_that_cannot_hold_the_sound_is_named(separator: Separator, t
 def test_scene_is_not_still():
     first, second = scene(2, 64, 96)
     assert np.abs(first.astype(int) - second).mean() > 5
+
+
+def frames_of(source: Path, separator: Separator, **job: object) -> list[np.ndarray]:
+    asked = VideoJob(source, source.with_name("out.mp4"), **job)
+    return [pixels.astype(int) for _, pixels in separated_frames(probe(source), separator, asked)]
+
+
+def test_a_strength_below_zero_shows_the_reflection_alone(separator: Separator, tmp_path: Path):
+    source = write_film(tmp_path / "in.mp4", count=5)
+    reflections = frames_of(source, separator, layer="reflection")
+    alone = frames_of(source, separator, strength=-1.0)
+    photos = [frame.pixels.astype(int) for frame in read_frames(probe(source), 0)]
+    half = frames_of(source, separator, strength=-0.5, radius=0)
+    for photo, reflection, one, other in zip(photos, reflections, alone, half, strict=True):
+        assert np.array_equal(one, reflection)
+        removed = np.stack([0.2 * photo[..., 0], *np.zeros((2, *photo.shape[:2]))], axis=-1)
+        assert np.abs(other - (photo + removed) / 2).max() <= 1
+    with pytest.raises(InputError, match=r"strength -1\.5: give a number from -1 to 1"):
+        convert_video(VideoJob(source, tmp_path / "out.mp4", strength=-1.5), separator)

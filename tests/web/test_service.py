@@ -175,3 +175,16 @@ def test_pages_come_with_a_policy_that_forbids_outside_requests(server):
         assert not re.search(r"https?:|//[a-z]+\.[a-z]", outside)
     described = server.client.get("/openapi.json").json()["paths"]
     assert {"/v1/separate", "/v1/models", "/v1/jobs", "/healthz", "/metrics"} <= set(described)
+
+
+def test_a_fault_names_the_form_field_and_no_flag(server, picture):
+    clear = Image.new("RGBA", (40, 30), (10, 20, 30, 40))
+    buffer = io.BytesIO()
+    clear.save(buffer, "PNG")
+    refused = server.separate(buffer.getvalue(), format="jpg")
+    assert refused.status_code == 422
+    wanted = "has transparency, which JPEG cannot hold; choose format png, tiff or webp"
+    assert refused.json() == {"error": wanted}
+    wrong = server.separate(picture(), strength="3")
+    assert wrong.status_code == 422
+    assert wrong.json()["error"].startswith("strength: ")

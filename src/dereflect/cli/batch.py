@@ -171,12 +171,12 @@ class _Report:
         if not self.quiet and now - self.said > 10:
             self.said = now
             count = summary.done + summary.refused + summary.failed
-            typer.echo(f"{count} photos, {count / (now - self.started):.1f} a second", err=True)
+            typer.echo(f"{count} photos, {count / (now - self.started):.1f} photos/s", err=True)
 
     def finish(self, summary: Summary) -> int:
         parts = [f"{summary.found} photos: {summary.done} separated in {summary.seconds:.1f} s"]
         if summary.kept:
-            parts.append(f"{summary.kept} settled by an earlier run")
+            parts.append(f"{summary.kept} done or refused by an earlier run")
         if summary.refused:
             parts.append(f"{summary.refused} refused")
         if summary.failed:

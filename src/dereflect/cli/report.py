@@ -107,7 +107,7 @@ class Report:
         if self.as_json:
             self._json(input=escaped(str(path)), status="skipped")
         if self.verbose:
-            self._line(f"{escaped(str(path))}: outputs are there already, skipped")
+            self._line(f"{escaped(str(path))}: skipped (its outputs are there already)")
 
     def failed(self, name: str, error: DereflectError) -> None:
         """A photo, or an input of the command line, could not be used."""
@@ -132,7 +132,7 @@ class Report:
         seconds = time.perf_counter() - self._started
         parts = [f"{_count(self.done, 'photo')} separated in {seconds:.1f} s"]
         if self.skips:
-            parts.append(f"{self.skips} skipped, whose outputs are there already")
+            parts.append(f"{self.skips} skipped (outputs are there already)")
         if found.own_outputs:
             parts.append(f"{_count(found.own_outputs, 'earlier output')} skipped")
         if found.own_folders:

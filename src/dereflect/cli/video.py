@@ -149,7 +149,7 @@ class _Progress:
         self.said = now
         speed = (done - self.first) / (now - self.started)
         of = f" of {total}, {max(0, total - done) / speed / 60:.1f} minutes to go" if total else ""
-        typer.echo(f"\r{done} frames{of}, {speed:.2f} a second  ", nl=not self.terminal, err=True)
+        typer.echo(f"\r{done} frames{of}, {speed:.2f} frames/s  ", nl=not self.terminal, err=True)
 
     def finish(self, text: str) -> None:
         if not self.quiet:

@@ -1,4 +1,4 @@
-"""The published weights of DiffRS: fetched on the user's word, converted once to safetensors, kept in the
+"""The published weights of DiffRS: fetched only when asked, converted once to safetensors, kept in the
 cache.
 
 Two sources make one pipeline: the authors' release (UNet, fusion blocks, synthesis network, as pickles) and
