@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dereflect.data.choice import choose_source
+from dereflect.data.folders import data_folder
 from dereflect.data.mixture import Draws, Mixture, PhotosBehindGlass, RealPairs, Sample, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import dsrnet as rule
@@ -72,7 +73,7 @@ def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> Offe
             continue
         shares.append(share)
         if name == "synthetic":
-            folder = _folder(folders, "photos", data.photos)
+            folder = data_folder(folders, "photos", data.photos)
             photos = list(pictures_by_stem(folder).values())
             if len(photos) < 2:
                 raise RecipeError(
@@ -80,21 +81,7 @@ def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> Offe
                 )
             sources.append(PhotosBehindGlass(photos, geometry, behind_glass, seed))
         else:
-            pairs = read_pairs(_folder(folders, name, name), check_sizes=not data.align)
+            pairs = read_pairs(data_folder(folders, name, name), check_sizes=not data.align)
             kept = [pair for pair in pairs if pair.name not in data.held_out_pairs]
             sources.append(pairs_of(kept, geometry, data.align))
     return OfferedMixture(sources, shares, seed, data.items)
-
-
-def _folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
-    """A recipe's folder by its own name, or a sub-folder of the one that holds all.
-
-    Raises:
-        RecipeError: it is not there.
-    """
-    if name not in folders and "data" not in folders:
-        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
-    folder = folders[name] if name in folders else folders["data"] / inside
-    if not folder.is_dir():
-        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
-    return folder

@@ -215,7 +215,7 @@ def edited(path: str, value: object):
         (edited("settings.data.scale", [8, 16]), "crop=32"),
         (edited("data.photos", "/nowhere/photos"), "/nowhere/photos"),
         (edited("data", {"real": "/"}), "data.photos=FOLDER"),
-        (edited("schedule.batch_size", 50), "lower batch_size"),
+        (edited("schedule.batch_size", 50), "batch_size: a step takes 50 samples"),
         (edited("settings.vgg", "/nowhere/vgg.pth"), "/nowhere/vgg.pth"),
     ],
 )

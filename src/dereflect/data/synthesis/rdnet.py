@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
+from dereflect.data.synthesis.overflow import within_white
 from dereflect.data.synthesis.triplet import Picture, Random, Triplet
 
 Bounds = tuple[float, float]
@@ -95,18 +96,13 @@ def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
     """
     clear = transmission.astype(np.float64) * np.array(draws.gains)
     shown = draws.reflection_weight * blurred(reflection, draws)
-    blended = clear + shown - clear * shown if draws.screen else _added(clear, shown, draws.overflow_factor)
+    if draws.screen:
+        blended = clear + shown - clear * shown
+    else:
+        blended = within_white(clear + shown, clear, shown, draws.overflow_factor)
     return Triplet.of(blended, clear, blended - clear)
 
 
 def blurred(reflection: Picture, draws: Draws) -> Picture:
     """The mirrored picture out of focus, black beyond its edge; (H, W, 3) float64."""
     return convolve(reflection.astype(np.float64), gaussian_taps(draws.kernel, draws.sigma))
-
-
-def _added(clear: Picture, shown: Picture, factor: float) -> Picture:
-    blended = clear + shown
-    if blended.max() <= 1:
-        return blended
-    excess = factor * (blended[blended > 1].mean() - 1)
-    return np.clip(clear + np.clip(shown - excess, 0, 1), 0, 1)

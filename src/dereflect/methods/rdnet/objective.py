@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dereflect.data.folders import data_folder
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import rdnet as rule
@@ -147,17 +148,3 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
             kept = [pair for pair in pairs if pair.name not in data.held_out_pairs]
             sources.append(RealPairs(kept, data.geometry, data.align))
     return Mixture(sources, shares, settings.seed)
-
-
-def data_folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
-    """A recipe's folder by its own name, or a sub-folder of the one that holds all.
-
-    Raises:
-        RecipeError: it is not there.
-    """
-    if name not in folders and "data" not in folders:
-        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
-    folder = folders[name] if name in folders else folders["data"] / inside
-    if not folder.is_dir():
-        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
-    return folder

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dereflect.data.augment import JointGeometry
+from dereflect.data.folders import data_folder
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import ceilnet
@@ -147,7 +148,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
 
     photos: list[Path] = []
     if data.synthetic_share > 0:
-        folder = _folder(folders, "photos", data.photos)
+        folder = data_folder(folders, "photos", data.photos)
         photos = list(pictures_by_stem(folder).values())
         if len(photos) < 2:
             raise RecipeError(
@@ -155,7 +156,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
             )
     pairs = []
     if data.synthetic_share < 1:
-        folder = _folder(folders, "real", data.real)
+        folder = data_folder(folders, "real", data.real)
         pairs = [
             pair
             for pair in read_pairs(folder, check_sizes=not data.align)
@@ -166,12 +167,3 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
         RealPairs(pairs, geometry, data.align),
     ]
     return Mixture(sources, [data.synthetic_share, 1 - data.synthetic_share], settings.seed)
-
-
-def _folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
-    folder = folders[name] if name in folders else folders.get("data", Path()) / inside
-    if "data" not in folders and name not in folders:
-        raise RecipeError("data", f"no folder named '{name}'; give data.{name}=FOLDER")
-    if not folder.is_dir():
-        raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
-    return folder
