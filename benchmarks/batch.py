@@ -17,8 +17,8 @@ from measured import add_option, record
 from PIL import Image
 
 from dereflect.batch import BatchJob
-from dereflect.batch.places import Place
-from dereflect.batch.plan import Photo
+from dereflect.batch.plan import BatchPhoto
+from dereflect.batch.store import Store
 from dereflect.batch.work import Worker
 
 CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
@@ -46,7 +46,7 @@ def main() -> None:
             for index in range(options.photos + 1):
                 picture.save(source / f"{index:03d}.jpg", quality=92)
             worker = Worker(BatchJob(str(source), f"{folder}/out", options.model))
-            todo = [Photo(e.path, e.size, e.version, True) for e in Place(source).entries("").values()]
+            todo = [BatchPhoto(e.path, e.size, e.version, True) for e in Store(source).entries("").values()]
             list(worker.work(todo[:1]))
             wall, spent = time.perf_counter(), time.process_time()
             rows = list(worker.work(todo[1:]))

@@ -20,8 +20,8 @@ from dereflect.batch import BatchJob, run_batch
 from dereflect.batch.cluster import Ledger
 from dereflect.batch.job import Summary
 from dereflect.batch.manifest import FOLDER, NOTHING, Manifest
-from dereflect.batch.places import STAGING, Place
-from dereflect.batch.plan import Photo, find_work, group_photos
+from dereflect.batch.plan import BatchPhoto, find_work, group_photos
+from dereflect.batch.store import STAGING, Store
 from dereflect.batch.work import Worker
 from dereflect.errors import InputError
 
@@ -29,7 +29,7 @@ MakePhotos = Callable[[int], Path]
 
 
 def rows(destination: Path) -> dict[str, dict]:
-    return {row["path"]: row for row in Manifest(Place(destination)).table().to_pylist()}
+    return {row["path"]: row for row in Manifest(Store(destination)).table().to_pylist()}
 
 
 def job_of(source: Path, model: Path, **changes) -> BatchJob:
@@ -124,14 +124,14 @@ def test_a_fault_of_the_machine_is_tried_again(
     photos: MakePhotos, tiny_model: Path, tmp_path: Path, monkeypatch
 ):
     source = photos(3)
-    write, broken = Place.write, "photo001"
+    write, broken = Store.write, "photo001"
 
-    def full_disk(self: Place, path: str, content: bytes) -> None:
+    def full_disk(self: Store, path: str, content: bytes) -> None:
         if broken in path:
             raise OSError(28, "No space left on device")
         write(self, path, content)
 
-    monkeypatch.setattr(Place, "write", full_disk)
+    monkeypatch.setattr(Store, "write", full_disk)
     summary = run_batch(job_of(source, tiny_model))
     assert (summary.done, summary.failed) == (2, 1)
     assert "No space left" in summary.errors[0][1]
@@ -219,15 +219,15 @@ def test_an_object_store_works_like_a_folder(photos: MakePhotos, tiny_model: Pat
 
 
 def test_writes_are_whole_or_not_at_all(tmp_path: Path, monkeypatch):
-    place = Place(tmp_path)
-    place.write("a/b.bin", b"first")
+    store = Store(tmp_path)
+    store.write("a/b.bin", b"first")
 
     def die(*_: object) -> None:
         raise OSError("the machine went away")
 
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(OSError, match="went away"):
-        place.write("a/b.bin", b"second")
+        store.write("a/b.bin", b"second")
     assert (tmp_path / "a/b.bin").read_bytes() == b"first"
     assert not list((tmp_path / STAGING).iterdir())
 
@@ -260,27 +260,27 @@ run_batch(BatchJob({str(source)!r}, {str(tmp_path / "out")!r}, {str(tiny_model)!
 
 
 def test_rows_reach_the_manifest_while_a_run_goes_on(tmp_path: Path):
-    manifest = Manifest(Place(tmp_path), rows_a_part=2, seconds_a_part=1e9)
+    manifest = Manifest(Store(tmp_path), rows_a_part=2, seconds_a_part=1e9)
     for number in range(5):
         manifest.add(NOTHING | {"path": f"{number}.jpg", "state": "done", "finished": float(number)})
-    assert sorted(Manifest(Place(tmp_path)).read()) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert sorted(Manifest(Store(tmp_path)).read()) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
 def test_a_store_that_is_away_for_a_moment_loses_no_row(tmp_path: Path, monkeypatch):
-    manifest = Manifest(Place(tmp_path), rows_a_part=2)
-    write = Place.write
-    monkeypatch.setattr(Place, "write", lambda *_: (_ for _ in ()).throw(OSError("away")))
+    manifest = Manifest(Store(tmp_path), rows_a_part=2)
+    write = Store.write
+    monkeypatch.setattr(Store, "write", lambda *_: (_ for _ in ()).throw(OSError("away")))
     for number in range(3):
         manifest.add(NOTHING | {"path": f"{number}.jpg", "state": "done", "finished": float(number)})
     with pytest.raises(InputError, match="cannot be written"):
         manifest.flush()
-    monkeypatch.setattr(Place, "write", write)
+    monkeypatch.setattr(Store, "write", write)
     manifest.add(NOTHING | {"path": "3.jpg", "state": "done", "finished": 3.0})
-    assert len(Manifest(Place(tmp_path)).read()) == 4
+    assert len(Manifest(Store(tmp_path)).read()) == 4
 
 
 def test_the_latest_row_counts(tmp_path: Path):
-    manifest = Manifest(Place(tmp_path))
+    manifest = Manifest(Store(tmp_path))
     for finished, state in ((1.0, "failed"), (3.0, "done"), (2.0, "failed")):
         manifest.add(NOTHING | {"path": "a.jpg", "state": state, "finished": finished})
         manifest.flush()
@@ -295,11 +295,13 @@ def test_a_broken_manifest_part_is_named(tmp_path: Path):
     (tmp_path / FOLDER).mkdir(parents=True)
     (tmp_path / FOLDER / "1.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(InputError, match=r"1\.parquet: this part of the manifest cannot be read"):
-        Manifest(Place(tmp_path)).read()
+        Manifest(Store(tmp_path)).read()
 
 
 def test_groups_are_bounded_by_number_and_bytes():
-    photos = [Photo(f"{size}-{index}", size, "", True) for index, size in enumerate([1, 1, 1, 9, 9, 1, 1])]
+    photos = [
+        BatchPhoto(f"{size}-{index}", size, "", True) for index, size in enumerate([1, 1, 1, 9, 9, 1, 1])
+    ]
     groups = list(group_photos(photos, 3, 10))
     assert [[photo.size for photo in group] for group in groups] == [[1, 1, 1], [9], [9, 1], [1]]
 
@@ -310,7 +312,7 @@ def test_listing_passes_over_links_that_go_in_circles(photos: MakePhotos, tiny_m
     (source / ".hidden").mkdir()
     Image.new("RGB", (64, 64)).save(source / ".hidden" / "x.png")
     job = job_of(source, tiny_model)
-    found = list(find_work(job, Place(source), Place(tmp_path / "out"), {}, Summary()))
+    found = list(find_work(job, Store(source), Store(tmp_path / "out"), {}, Summary()))
     assert len(found) == 3
 
 
@@ -329,7 +331,7 @@ def test_the_ledger_remembers_an_unfinished_task():
 def test_photos_are_begun_one_after_the_other(photos: MakePhotos, tiny_model: Path, tmp_path: Path):
     source = photos(4)
     job = job_of(source, tiny_model)
-    todo = list(find_work(job, Place(source), Place(tmp_path / "out"), {}, Summary()))
+    todo = list(find_work(job, Store(source), Store(tmp_path / "out"), {}, Summary()))
     begun: list[str] = []
     done = [row["path"] for row in Worker(job).work(todo, lambda photo: begun.append(photo.path))]
     assert begun == done == [photo.path for photo in todo]

@@ -18,8 +18,8 @@ from dereflect.batch import BatchJob, Summary, run_batch
 from dereflect.batch.cluster import ClusterWorker, run_on_cluster
 from dereflect.batch.job import ATTEMPTS, Fleet
 from dereflect.batch.manifest import Manifest
-from dereflect.batch.places import Place
 from dereflect.batch.plan import find_work, group_photos
+from dereflect.batch.store import Store
 
 ray = pytest.importorskip("ray")
 
@@ -101,7 +101,7 @@ def test_killed_workers_cost_no_photo(
     assert outputs(out) == outputs(tmp_path / "single")
     assert len(outputs(out)) == 400
 
-    rows = Manifest(Place(out)).table().to_pylist()
+    rows = Manifest(Store(out)).table().to_pylist()
     assert len(rows) == 200
     # A death costs the photo at work and those being written, and nothing that was finished.
     again = sum(row["attempts"] - 1 for row in rows)
@@ -129,7 +129,7 @@ def test_a_photo_that_kills_its_worker_is_given_up(
 
             self.worker.separator = type("Deadly", (), {"name": "x", "__call__": staticmethod(die_of_one)})()
 
-    todo = find_work(job, Place(source), Place(destination), {}, Summary())
+    todo = find_work(job, Store(source), Store(destination), {}, Summary())
     rows = {row["path"]: row for row in run_on_cluster(job, group_photos(todo, 4, 1 << 30), FLEET, Fragile)}
     assert len(rows) == 10
     assert rows["deadly.png"]["state"] == "refused"

@@ -12,7 +12,7 @@ from batch_outputs import outputs
 
 from dereflect.batch import BatchJob, run_batch
 from dereflect.batch.manifest import Manifest
-from dereflect.batch.places import Place
+from dereflect.batch.store import Store
 from dereflect.errors import InputError
 
 pytest.importorskip("s3fs", reason="needs the extra 'bucket'")
@@ -52,16 +52,16 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
 
 
 def upload(source: Path, address: str) -> None:
-    place = Place(address)
+    store = Store(address)
     for path in source.rglob("*.*"):
-        place.write(path.relative_to(source).as_posix(), path.read_bytes())
+        store.write(path.relative_to(source).as_posix(), path.read_bytes())
 
 
 def objects(address: str) -> dict[str, bytes]:
-    place = Place(address)
+    store = Store(address)
     return {
-        entry.path: place.read(entry.path)
-        for _, entries in place.folders()
+        entry.path: store.read(entry.path)
+        for _, entries in store.folders()
         for entry in entries
         if not entry.path.startswith("_dereflect/")
     }
@@ -80,8 +80,8 @@ def test_a_bucket_gets_the_same_bytes_as_a_folder(
     job = BatchJob(f"{bucket}/in", f"{bucket}/out", str(tiny_model))
     assert run_batch(job).done == 6
     assert objects(f"{bucket}/out") == expected(source, tiny_model, tmp_path)
-    assert not Place(f"{bucket}/out").entries("_dereflect/staging")  # a put needs no move
-    rows = Manifest(Place(f"{bucket}/out")).table().to_pylist()
+    assert not Store(f"{bucket}/out").entries("_dereflect/staging")  # a put needs no move
+    rows = Manifest(Store(f"{bucket}/out")).table().to_pylist()
     assert {row["state"] for row in rows} == {"done"}
     assert all(row["source_version"] for row in rows)  # the entity tags
 
@@ -92,9 +92,9 @@ def test_only_what_is_missing_or_changed_is_done_again(photos: MakePhotos, tiny_
     assert run_batch(job).done == 4
     assert run_batch(job).kept == 4
     whole = objects(f"{bucket}/out")
-    Place(f"{bucket}/out").remove(sorted(whole)[0])
+    Store(f"{bucket}/out").remove(sorted(whole)[0])
     assert (run_batch(job).done, objects(f"{bucket}/out")) == (1, whole)
-    inside = Place(f"{bucket}/in")
+    inside = Store(f"{bucket}/in")
     inside.write("photo002.jpg", inside.read("a/photo003.jpg"))  # another entity tag
     assert run_batch(job).done == 1
     inside.write("photo002.jpg", b"#!/bin/sh")

@@ -114,10 +114,10 @@ def test_bad_values_are_refused_by_name(server, picture, fields):
     ids=["up", "windows", "header", "hidden", "dots", "long", "quote"],
 )
 def test_file_names_are_made_harmless(sent, given):
-    from dereflect.web.uploads import Photo, content_disposition, safe_name
+    from dereflect.web.uploads import Upload, content_disposition, safe_name
 
     stem, suffix = safe_name(sent)
-    name = Photo(b"", stem, suffix, "PNG").name_of("transmission", "png")
+    name = Upload(b"", stem, suffix, "PNG").name_of("transmission", "png")
     assert name == given
     assert content_disposition(name).startswith(f'attachment; filename="{given}"')
 
@@ -148,7 +148,7 @@ def test_a_full_line_sends_callers_away_and_then_empties(start, picture):
         first = callers.submit(server.separate, picture())
         assert server.method.entered.acquire(timeout=300)
         waiting = [callers.submit(server.separate, picture(seed=seed)) for seed in (2, 3)]
-        server.wait_until(lambda: server.service.line.counts() == (2, 1))
+        server.wait_until(lambda: server.service.queue.counts() == (2, 1))
         refused = server.separate(picture())
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
@@ -176,7 +176,7 @@ def test_work_over_its_time_is_answered_and_stopped(start, picture):
         assert answer.status_code == 504
         assert "not finished in time" in answer.json()["error"]
         server.method.gate.set()
-        server.wait_until(lambda: server.service.line.counts() == (0, 0))
+        server.wait_until(lambda: server.service.queue.counts() == (0, 0))
         assert server.separate(picture()).status_code == 200
 
 
@@ -221,8 +221,8 @@ def test_a_caller_who_goes_away_leaves_the_line(start, picture):
         )
         with connect(server) as caller:
             caller.sendall(head.encode() + body)
-            server.wait_until(lambda: server.service.line.counts() == (1, 1))
-        server.wait_until(lambda: server.service.line.counts() == (0, 1))
+            server.wait_until(lambda: server.service.queue.counts() == (1, 1))
+        server.wait_until(lambda: server.service.queue.counts() == (0, 1))
         with connect(server) as caller:  # and one who goes away in the middle of the upload
             caller.sendall(head.encode() + body[: len(body) // 2])
         server.method.gate.set()

@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any
 
 from dereflect.batch.job import ATTEMPTS, BatchJob, Fleet
-from dereflect.batch.plan import Photo
-from dereflect.batch.work import Row, Worker, given_up
+from dereflect.batch.plan import BatchPhoto
+from dereflect.batch.work import ManifestRow, Worker, given_up
 from dereflect.errors import InputError, MissingExtra, Remedy, first_line
 
 GROUPS_A_ROUND = 4096
@@ -28,19 +28,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, ManifestRow] = {}
 
     def begin(self, path: str) -> None:
         """A worker is about to decode this photo."""
         self.begun[path] += 1
 
-    def finish(self, row: Row) -> Row:
+    def finish(self, row: ManifestRow) -> ManifestRow:
         """A photo is settled; returns its row with the number of attempts it took."""
         row["attempts"] = max(1, self.begun[row["path"]])
         self.rows[row["path"]] = row
         return row
 
-    def recall(self, paths: list[str]) -> tuple[dict[str, Row], dict[str, int]]:
+    def recall(self, paths: list[str]) -> tuple[dict[str, ManifestRow], dict[str, int]]:
         """Of a task's photos: the rows of finished ones, and how often each of the others was begun."""
         rows = {path: self.rows[path] for path in paths if path in self.rows}
         return rows, {path: self.begun[path] for path in paths if path not in rows and self.begun[path]}
@@ -66,11 +66,11 @@ class ClusterWorker:
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Do one task; rows go back as JSON, whose types cannot drift on the way."""
         for text in batch["task"]:
-            photos = [Photo(*fields) for fields in json.loads(str(text))]
+            photos = [BatchPhoto(*fields) for fields in json.loads(str(text))]
             rows = [json.dumps(row) for row in self._do(photos)]
             yield {"row": rows}
 
-    def _do(self, photos: list[Photo]) -> Iterator[Row]:
+    def _do(self, photos: list[BatchPhoto]) -> Iterator[ManifestRow]:
         import ray
 
         rows, begun = ray.get(self.ledger.recall.remote([photo.path for photo in photos]))
@@ -84,7 +84,7 @@ class ClusterWorker:
             elif attempts:
                 yield from self._finish([photo])
 
-    def _finish(self, photos: Iterable[Photo]) -> Iterator[Row]:
+    def _finish(self, photos: Iterable[BatchPhoto]) -> Iterator[ManifestRow]:
         import ray
 
         # The ledger must have noted a photo before it is touched, or a death would not count: hence `get`.
@@ -93,8 +93,8 @@ class ClusterWorker:
 
 
 def run_on_cluster(
-    job: BatchJob, groups: Iterable[list[Photo]], fleet: Fleet, kind: type[ClusterWorker] = ClusterWorker
-) -> Iterator[Row]:
+    job: BatchJob, groups: Iterable[list[BatchPhoto]], fleet: Fleet, kind: type[ClusterWorker] = ClusterWorker
+) -> Iterator[ManifestRow]:
     """Do groups of photos on a cluster; rows come in no particular order.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dereflect.errors import Spell
 from dereflect.images import DEFAULT_MAX_PIXELS
 
-State = Literal["done", "refused", "failed"]
+PhotoState = Literal["done", "refused", "failed"]
 """``refused``: the picture is at fault, and will be next time too. ``failed``: anything else; tried again."""
 
 ATTEMPTS = 3
@@ -115,7 +115,7 @@ class Summary:
 
     def count(self, row: Mapping[str, Any]) -> None:
         """Add one row of the manifest."""
-        state: State = row["state"]
+        state: PhotoState = row["state"]
         setattr(self, state, getattr(self, state) + 1)
         if state != "done" and len(self.errors) < 20:
             self.errors.append((row["path"], row["error"]))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dereflect.batch.places import Place
+from dereflect.batch.store import Store
 from dereflect.errors import InputError, MissingExtra, first_line
 
 FOLDER = "_dereflect/manifest"
@@ -56,13 +56,13 @@ class Manifest:
     """The rows of a destination.
 
     Args:
-        place: the destination.
+        store: the destination.
         rows_a_part, seconds_a_part: a part is written when this many rows are waiting, or this long after
             the last.
     """
 
-    def __init__(self, place: Place, rows_a_part: int = 5000, seconds_a_part: float = 20.0) -> None:
-        self.place = place
+    def __init__(self, store: Store, rows_a_part: int = 5000, seconds_a_part: float = 20.0) -> None:
+        self.store = store
         self.rows_a_part = rows_a_part
         self.seconds_a_part = seconds_a_part
         self._waiting: list[Mapping[str, Any]] = []
@@ -88,7 +88,7 @@ class Manifest:
                 self._write_part(_table(self._waiting))
             except OSError as error:
                 raise InputError(
-                    f"{self.place}/{FOLDER}", f"cannot be written ({first_line(error)})"
+                    f"{self.store}/{FOLDER}", f"cannot be written ({first_line(error)})"
                 ) from error
         self._waiting = []
         self._written = time.monotonic()
@@ -124,10 +124,10 @@ class Manifest:
             return
         self._write_part(self.table())
         for part in parts:
-            self.place.remove(part)
+            self.store.remove(part)
 
     def _parts(self) -> list[str]:
-        return sorted(path for path in self.place.entries(FOLDER) if path.endswith(".parquet"))
+        return sorted(path for path in self.store.entries(FOLDER) if path.endswith(".parquet"))
 
     def _read_part(self, path: str, columns: Iterable[str] | None = None) -> Any:
         _import_pyarrow()
@@ -135,10 +135,10 @@ class Manifest:
 
         try:
             wanted = None if columns is None else list(columns)
-            return pyarrow.parquet.read_table(io.BytesIO(self.place.read(path)), columns=wanted)
+            return pyarrow.parquet.read_table(io.BytesIO(self.store.read(path)), columns=wanted)
         except Exception as error:
             reason = f"this part of the manifest cannot be read ({first_line(error)}); move it away"
-            raise InputError(f"{self.place}/{path}", reason) from error
+            raise InputError(f"{self.store}/{path}", reason) from error
 
     def _write_part(self, table: Any) -> None:
         import pyarrow.parquet
@@ -147,7 +147,7 @@ class Manifest:
         pyarrow.parquet.write_table(table, buffer, compression="zstd")
         # Time first, so that names sort by age.
         name = f"{FOLDER}/{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
-        self.place.write(name, buffer.getvalue())
+        self.store.write(name, buffer.getvalue())
 
 
 def _table(rows: list[Mapping[str, Any]]) -> Any:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dereflect.batch.job import LARGEST_FILE, BatchJob, Summary
-from dereflect.batch.places import Entry, Place
+from dereflect.batch.store import Store, StoredFile
 from dereflect.errors import InputError
 from dereflect.images import PICTURE_SUFFIXES
 
 
-class Photo(NamedTuple):
+class BatchPhoto(NamedTuple):
     """One photo to do."""
 
     path: str
@@ -23,7 +23,7 @@ class Photo(NamedTuple):
     """Whether no other photo of its folder has the same name but for the extension."""
 
 
-def check_places(source: Place, destination: Place) -> None:
+def check_stores(source: Store, destination: Store) -> None:
     """Refuse what would eat itself.
 
     Raises:
@@ -38,8 +38,8 @@ def check_places(source: Place, destination: Place) -> None:
 
 
 def find_work(
-    job: BatchJob, source: Place, destination: Place, known: Mapping[str, Mapping[str, Any]], summary: Summary
-) -> Iterator[Photo]:
+    job: BatchJob, source: Store, destination: Store, known: Mapping[str, Mapping[str, Any]], summary: Summary
+) -> Iterator[BatchPhoto]:
     """The photos that no earlier run has settled, one folder at a time, in the order of names.
 
     A photo is settled if the manifest says so for this very content and these settings, and its outputs are
@@ -47,7 +47,7 @@ def find_work(
 
     Args:
         job: what to do.
-        source, destination: its places, opened.
+        source, destination: its stores, opened.
         known: the manifest's latest rows by path.
         summary: told how many photos were found and how many are settled.
     """
@@ -60,7 +60,7 @@ def find_work(
             continue
         photos = [entry for entry in entries if posixpath.splitext(entry.path)[1].lower() in PICTURE_SUFFIXES]
         stems = Counter(_stem(entry.path) for entry in photos)
-        outputs: dict[str, Entry] | None = None
+        outputs: dict[str, StoredFile] | None = None
         for entry in photos:
             number += 1
             if number % step != first:
@@ -76,12 +76,12 @@ def find_work(
                     if _whole(row, outputs):
                         summary.kept += 1
                         continue
-            yield Photo(entry.path, entry.size, entry.version, stems[_stem(entry.path)] == 1)
+            yield BatchPhoto(entry.path, entry.size, entry.version, stems[_stem(entry.path)] == 1)
 
 
-def group_photos(photos: Iterable[Photo], most: int, most_bytes: int) -> Iterator[list[Photo]]:
+def group_photos(photos: Iterable[BatchPhoto], most: int, most_bytes: int) -> Iterator[list[BatchPhoto]]:
     """Photos in tasks: up to `most` of them or `most_bytes` of files, at least one."""
-    waiting: list[Photo] = []
+    waiting: list[BatchPhoto] = []
     total = 0
     for photo in photos:
         size = min(photo.size, LARGEST_FILE)
@@ -94,7 +94,7 @@ def group_photos(photos: Iterable[Photo], most: int, most_bytes: int) -> Iterato
         yield waiting
 
 
-def _same(row: Mapping[str, Any], entry: Entry, fingerprint: str) -> bool:
+def _same(row: Mapping[str, Any], entry: StoredFile, fingerprint: str) -> bool:
     return (
         row["source_bytes"] == entry.size
         and row["source_version"] == entry.version
@@ -102,7 +102,7 @@ def _same(row: Mapping[str, Any], entry: Entry, fingerprint: str) -> bool:
     )
 
 
-def _whole(row: Mapping[str, Any], outputs: Mapping[str, Entry]) -> bool:
+def _whole(row: Mapping[str, Any], outputs: Mapping[str, StoredFile]) -> bool:
     for layer in ("transmission", "reflection"):
         path = row[layer]
         if path and (path not in outputs or outputs[path].size != row[f"{layer}_bytes"]):
@@ -114,7 +114,7 @@ def _stem(path: str) -> str:
     return posixpath.splitext(path)[0].casefold()
 
 
-def _below(source: Place, destination: Place) -> str | None:
+def _below(source: Store, destination: Store) -> str | None:
     """Where the destination lies below the source, if it does."""
     if source.protocol != destination.protocol:
         return None

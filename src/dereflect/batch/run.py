@@ -8,15 +8,15 @@ from typing import Any
 
 from dereflect.batch.job import HERE, BatchJob, Fleet, Summary
 from dereflect.batch.manifest import Manifest
-from dereflect.batch.places import Place
-from dereflect.batch.plan import Photo, check_places, find_work, group_photos
-from dereflect.batch.work import Row, Worker
+from dereflect.batch.plan import BatchPhoto, check_stores, find_work, group_photos
+from dereflect.batch.store import Store
+from dereflect.batch.work import ManifestRow, Worker
 
-Engine = Callable[[BatchJob, Iterable[list[Photo]]], Iterator[Row]]
+BatchEngine = Callable[[BatchJob, Iterable[list[BatchPhoto]]], Iterator[ManifestRow]]
 
 
 def run_batch(
-    job: BatchJob, fleet: Fleet | None = None, progress: Callable[[Row, Summary], None] | None = None
+    job: BatchJob, fleet: Fleet | None = None, progress: Callable[[ManifestRow, Summary], None] | None = None
 ) -> Summary:
     """Do what is still to be done of a batch.
 
@@ -35,8 +35,8 @@ def run_batch(
     """
     started = time.perf_counter()
     fleet = fleet or Fleet()
-    source, destination = Place(job.source), Place(job.destination)
-    check_places(source, destination)
+    source, destination = Store(job.source), Store(job.destination)
+    check_stores(source, destination)
     manifest = Manifest(destination)
     summary = Summary()
     alone = job.shard == (0, 1)
@@ -59,18 +59,18 @@ def run_batch(
     return summary
 
 
-def _engine(fleet: Fleet) -> Engine:
+def _engine(fleet: Fleet) -> BatchEngine:
     if fleet.address == HERE:
         return run_here
     from dereflect.batch.cluster import run_on_cluster
 
-    def engine(job: BatchJob, groups: Iterable[list[Photo]]) -> Iterator[Row]:
+    def engine(job: BatchJob, groups: Iterable[list[BatchPhoto]]) -> Iterator[ManifestRow]:
         return run_on_cluster(job, groups, fleet)
 
     return engine
 
 
-def run_here(job: BatchJob, groups: Iterable[list[Photo]], worker: Any = None) -> Iterator[Row]:
+def run_here(job: BatchJob, groups: Iterable[list[BatchPhoto]], worker: Any = None) -> Iterator[ManifestRow]:
     """Do everything in this process, with one model, group after group."""
     for group in groups:
         worker = worker or Worker(job)  # not before there is something to do

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from dereflect import images
 from dereflect.batch.job import LARGEST_FILE, BatchJob
 from dereflect.batch.manifest import NOTHING
-from dereflect.batch.places import Place, digest
-from dereflect.batch.plan import Photo
+from dereflect.batch.plan import BatchPhoto
+from dereflect.batch.store import Store, digest
 from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Spell
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
@@ -25,7 +25,7 @@ from dereflect.separation import Separation, output_paths
 if TYPE_CHECKING:
     from dereflect.separator import Separator
 
-Row = dict[str, Any]
+ManifestRow = dict[str, Any]
 Encoded = dict[str, tuple[str, bytes]]
 """Layer to (path below the destination, file content)."""
 READS_AHEAD = 2
@@ -36,9 +36,9 @@ WRITES_BEHIND = 2
 class _Read:
     """A photo that is decoded and waits for others of its size."""
 
-    photo: Photo
+    photo: BatchPhoto
     picture: Picture
-    row: Row
+    row: ManifestRow
 
 
 class Worker:
@@ -56,14 +56,16 @@ class Worker:
         from dereflect.separator import load
 
         self.job = job
-        self.source = Place(job.source)
-        self.destination = Place(job.destination)
+        self.source = Store(job.source)
+        self.destination = Store(job.destination)
         self.separator = separator or load(
             job.model, options=job.options, max_pixels=job.max_pixels, **job.settings
         )
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
-    def work(self, photos: Iterable[Photo], begin: Callable[[Photo], None] | None = None) -> Iterator[Row]:
+    def work(
+        self, photos: Iterable[BatchPhoto], begin: Callable[[BatchPhoto], None] | None = None
+    ) -> Iterator[ManifestRow]:
         """Do some photos. Every one comes back as a row, whatever happens to it.
 
         Args:
@@ -71,7 +73,7 @@ class Worker:
             begin: called just before a photo is decoded, which is where a bad one may kill the process.
         """
         with ThreadPoolExecutor(READS_AHEAD) as readers, ThreadPoolExecutor(WRITES_BEHIND) as writers:
-            writing: list[Future[Row]] = []
+            writing: list[Future[ManifestRow]] = []
             for row, encoded in self._separated(self._decoded(readers, photos, begin)):
                 if encoded is None:
                     yield row
@@ -83,8 +85,11 @@ class Worker:
                 yield future.result()
 
     def _decoded(
-        self, readers: ThreadPoolExecutor, photos: Iterable[Photo], begin: Callable[[Photo], None] | None
-    ) -> Iterator[_Read | Row]:
+        self,
+        readers: ThreadPoolExecutor,
+        photos: Iterable[BatchPhoto],
+        begin: Callable[[BatchPhoto], None] | None,
+    ) -> Iterator[_Read | ManifestRow]:
         for photo, content in _read_ahead(readers, self._read, photos):
             row = self._new_row(photo)
             try:
@@ -98,7 +103,9 @@ class Worker:
             except Exception as error:
                 yield _failed(row, error, self.job.spell)
 
-    def _separated(self, items: Iterable[_Read | Row]) -> Iterator[tuple[Row, Encoded | None]]:
+    def _separated(
+        self, items: Iterable[_Read | ManifestRow]
+    ) -> Iterator[tuple[ManifestRow, Encoded | None]]:
         """Rows that failed, as they are, and separated photos with what is to be written."""
         waiting: dict[tuple[int, ...], list[_Read]] = {}
         size = self.job.batch_size
@@ -116,7 +123,7 @@ class Worker:
         for rest in waiting.values():
             yield from self._run(rest)
 
-    def _run(self, items: list[_Read]) -> Iterator[tuple[Row, Encoded | None]]:
+    def _run(self, items: list[_Read]) -> Iterator[tuple[ManifestRow, Encoded | None]]:
         if len(items) > 1:
             try:
                 pictures = [item.picture for item in items]
@@ -131,7 +138,7 @@ class Worker:
         for item in items:
             yield self._finish(item)
 
-    def _finish(self, item: _Read, result: Separation | None = None) -> tuple[Row, Encoded | None]:
+    def _finish(self, item: _Read, result: Separation | None = None) -> tuple[ManifestRow, Encoded | None]:
         try:
             paths = self._output_paths(item)
             result = result or self.separator(item.picture, strength=self.job.strength)
@@ -164,7 +171,7 @@ class Worker:
                 )
         return paths
 
-    def _new_row(self, photo: Photo) -> Row:
+    def _new_row(self, photo: BatchPhoto) -> ManifestRow:
         return NOTHING | {
             "path": photo.path,
             "source_bytes": photo.size,
@@ -175,14 +182,14 @@ class Worker:
             "attempts": 1,
         }
 
-    def _read(self, photo: Photo) -> bytes:
+    def _read(self, photo: BatchPhoto) -> bytes:
         if photo.size > LARGEST_FILE:
             raise InputError(
                 UNNAMED, f"is {photo.size / 1e9:.1f} GB; files over {LARGEST_FILE / 1e9:.1f} GB are refused"
             )
         return self.source.read(photo.path)
 
-    def _write(self, row: Row, encoded: Encoded) -> Row:
+    def _write(self, row: ManifestRow, encoded: Encoded) -> ManifestRow:
         try:
             for layer, (path, content) in encoded.items():
                 self.destination.write(path, content)
@@ -192,7 +199,7 @@ class Worker:
         return row | {"state": "done", "finished": time.time()}
 
 
-def given_up(photo: Photo, job: BatchJob, attempts: int) -> Row:
+def given_up(photo: BatchPhoto, job: BatchJob, attempts: int) -> ManifestRow:
     """The row of a photo that has taken its worker down with it again and again."""
     return NOTHING | {
         "path": photo.path,
@@ -207,7 +214,7 @@ def given_up(photo: Photo, job: BatchJob, attempts: int) -> Row:
     }
 
 
-def _failed(row: Row, error: Exception, spell: Spell) -> Row:
+def _failed(row: ManifestRow, error: Exception, spell: Spell) -> ManifestRow:
     """The picture's fault is a refusal; anything else (a full disk, a lost network) is worth a retry."""
     refused = isinstance(error, DereflectError) and not isinstance(error, MissingExtra)
     if isinstance(error, DereflectError):
@@ -220,10 +227,10 @@ def _failed(row: Row, error: Exception, spell: Spell) -> Row:
 
 
 def _read_ahead(
-    readers: ThreadPoolExecutor, read: Callable[[Photo], bytes], photos: Iterable[Photo]
-) -> Iterator[tuple[Photo, Future[bytes]]]:
+    readers: ThreadPoolExecutor, read: Callable[[BatchPhoto], bytes], photos: Iterable[BatchPhoto]
+) -> Iterator[tuple[BatchPhoto, Future[bytes]]]:
     """Each photo with its content to come, while the next few are on their way."""
-    coming: list[tuple[Photo, Future[bytes]]] = []
+    coming: list[tuple[BatchPhoto, Future[bytes]]] = []
     for photo in photos:
         coming.append((photo, readers.submit(read, photo)))
         if len(coming) > READS_AHEAD:

@@ -20,7 +20,7 @@ BATCH_FOLDER = "_dereflect"
 
 
 @dataclass(frozen=True)
-class Photo:
+class InputFile:
     """One photo to separate, and the folder of its outputs relative to the output folder."""
 
     path: Path
@@ -31,7 +31,7 @@ class Photo:
 class Found:
     """What the INPUT words stand for."""
 
-    photos: list[Photo] = field(default_factory=list)
+    photos: list[InputFile] = field(default_factory=list)
     errors: list[InputError] = field(default_factory=list)
     """Words that stand for nothing, folders that cannot be read."""
     others: int = 0
@@ -111,7 +111,7 @@ class _Search:
         except (OSError, ValueError) as error:
             raise InputError(path, _why_not(error)) from error
         if not is_folder:
-            self._add_photo(Photo(path), self._words if is_word else self._matched)
+            self._add_photo(InputFile(path), self._words if is_word else self._matched)
         elif not alone and _same(path, self.output):  # of `folder/*`, which names the output folder too
             self.found.own_folders += 1
         else:
@@ -129,7 +129,7 @@ class _Search:
                 elif _photo_of(file.stem) & names:
                     found.own_outputs += 1
                 else:
-                    self._add_photo(Photo(file, Path(folder).relative_to(path)))
+                    self._add_photo(InputFile(file, Path(folder).relative_to(path)))
         if before == (len(found.photos), found.own_outputs, found.own_folders, len(found.errors)):
             remedy = (
                 None if self.recursive else Remedy("{} looks into its folders too", Option("recursive", True))
@@ -152,7 +152,7 @@ class _Search:
     def _is_own(self, folder: str) -> bool:
         return _same(folder, self.output) or os.path.isdir(os.path.join(folder, BATCH_FOLDER))
 
-    def _add_photo(self, photo: Photo, named: set[Path] | None = None) -> None:
+    def _add_photo(self, photo: InputFile, named: set[Path] | None = None) -> None:
         key = os.path.normcase(os.path.abspath(photo.path))
         if key not in self._seen:
             self._seen.add(key)
@@ -160,7 +160,7 @@ class _Search:
             if named is not None:
                 named.add(photo.path)
 
-    def without_own_outputs(self, overwrite: bool) -> list[Photo]:
+    def without_own_outputs(self, overwrite: bool) -> list[InputFile]:
         """The photos but for those named by a word or a pattern that are outputs of others of them."""
         named = self._matched | (set() if overwrite else self._words)
         if not named:
@@ -175,7 +175,7 @@ class _Search:
             target = place if root is None else os.path.normpath(os.path.join(root, photo.relative))
             targets.add((os.path.normcase(target), photo.path.stem))
 
-        def is_own(photo: Photo) -> bool:
+        def is_own(photo: InputFile) -> bool:
             place, stems = places[photo.path], _photo_of(photo.path.stem)
             if any((os.path.normcase(place), stem) in targets for stem in stems):
                 return True

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from dereflect import images
 from dereflect.cli.explain import explain_paths, write_explanations
-from dereflect.cli.inputs import Found, Photo
+from dereflect.cli.inputs import Found, InputFile
 from dereflect.cli.options import Layer, ModelOptions
 from dereflect.cli.report import Report
 from dereflect.cli.separate_options import FileOptions, PhotoOptions
@@ -46,7 +46,7 @@ class Run:
     _claimed: dict[str, Path] = field(default_factory=dict)
     """Outputs of this run and the photos that they belong to."""
 
-    def all(self, photos: list[Photo], report: Report) -> None:
+    def all(self, photos: list[InputFile], report: Report) -> None:
         """Separate the photos; one that fails, however, is reported and does not stop the rest."""
         inputs = {_key(photo.path) for photo in photos}
         for photo in photos:
@@ -61,7 +61,7 @@ class Run:
             else:
                 report.separated(photo.path, done.result, done.paths, done.seconds)
 
-    def _one(self, photo: Photo, inputs: set[str]) -> _Done | None:
+    def _one(self, photo: InputFile, inputs: set[str]) -> _Done | None:
         """Separate one photo; None if its outputs are there already."""
         started = time.perf_counter()
         sweep_once(self._folder(photo))
@@ -101,10 +101,10 @@ class Run:
         """Separate one picture."""
         return self.separator(image, strength=self.result.strength, mask=self.mask)
 
-    def _folder(self, photo: Photo) -> Path:
+    def _folder(self, photo: InputFile) -> Path:
         return photo.path.parent if self.files.output is None else self.files.output / photo.relative
 
-    def _paths(self, photo: Photo) -> dict[str, Path]:
+    def _paths(self, photo: InputFile) -> dict[str, Path]:
         """Where the layers go."""
         source_format, _, _ = images.probe(photo.path, self.separator.max_pixels)
         return output_paths(
@@ -117,13 +117,13 @@ class Run:
             self.result.side_by_side,
         )
 
-    def _charts(self, photo: Photo) -> dict[str, Path]:
+    def _charts(self, photo: InputFile) -> dict[str, Path]:
         """Where heat maps of what was invented go; none if they are not wanted."""
         if not self.result.explain:
             return {}
         return explain_paths(self.separator.method, self._folder(photo), photo.path.stem)
 
-    def _claim(self, photo: Photo, paths: dict[str, Path], inputs: set[str]) -> None:
+    def _claim(self, photo: InputFile, paths: dict[str, Path], inputs: set[str]) -> None:
         for path in paths.values():
             key = _key(path)
             if key in inputs:

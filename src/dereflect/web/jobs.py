@@ -1,4 +1,4 @@
-"""Work in a line: a bounded queue, worker threads, time limits, positions and progress."""
+"""Queues of jobs: a bounded queue, worker threads, time limits, positions and progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from dereflect.methods.contract import Progress
 
 
-class LineFull(Exception):  # noqa: N818 - a state of the line, not a fault
+class QueueFull(Exception):  # noqa: N818 - a state of the queue, not a fault
     """No room to wait; come again later."""
 
 
@@ -20,7 +20,7 @@ class TimedOut(Exception):  # noqa: N818
     """A job was not finished within its time."""
 
 
-class Job:
+class QueuedJob:
     """One piece of work and what is known of it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
         return "queued" if self.started is None else "running"
 
     def cancel(self) -> None:
-        """Take it out of the line; work that has begun stops at its next step, if it has steps."""
+        """Take it out of the queue; work that has begun stops at its next step, if it has steps."""
         if not self.future.cancel():
             self.deadline = 0.0
 
@@ -59,21 +59,23 @@ class Job:
             raise CancelledError if self.deadline == 0.0 else TimedOut
 
 
-class Line:
+class JobQueue:
     """A bounded queue with its worker threads.
 
     Args:
         name: of the threads.
         workers: jobs at work at one time.
-        places: jobs that may wait.
-        waiting_bytes: of all that wait.
+        waiting_jobs: how many may wait.
+        waiting_bytes: of all that wait together.
         seconds: time of one job, from `submit` to its result.
     """
 
-    def __init__(self, name: str, workers: int, places: int, waiting_bytes: int, seconds: float) -> None:
-        self.places, self.waiting_bytes, self.seconds = places, waiting_bytes, seconds
-        self._waiting: deque[Job] = deque()
-        self._running: set[Job] = set()
+    def __init__(
+        self, name: str, workers: int, waiting_jobs: int, waiting_bytes: int, seconds: float
+    ) -> None:
+        self.waiting_jobs, self.waiting_bytes, self.seconds = waiting_jobs, waiting_bytes, seconds
+        self._waiting: deque[QueuedJob] = deque()
+        self._running: set[QueuedJob] = set()
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
@@ -83,32 +85,32 @@ class Line:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, work: Callable[[Progress], Any], size: int = 0) -> Job:
-        """Put work into the line.
+    def submit(self, work: Callable[[Progress], Any], size: int = 0) -> QueuedJob:
+        """Put work into the queue.
 
         Args:
             work: called with a progress function in a worker thread.
             size: bytes that it holds while it waits.
 
         Raises:
-            LineFull: every place is taken.
+            QueueFull: no room is left.
         """
-        job = Job(work, size, self.seconds)
+        job = QueuedJob(work, size, self.seconds)
         with self._changed:
             self._waiting = deque(other for other in self._waiting if not other.future.cancelled())
             taken = sum(other.size for other in self._waiting)
-            # Workers that are free take a job at once, so the first ones need no place in the line.
+            # Workers that are free take a job at once, so the first ones need no place in it.
             free = len(self._threads) - len(self._running)
-            if self._closed or len(self._waiting) >= self.places + free:
-                raise LineFull
+            if self._closed or len(self._waiting) >= self.waiting_jobs + free:
+                raise QueueFull
             if self._waiting and taken + size > self.waiting_bytes:
-                raise LineFull
+                raise QueueFull
             self._waiting.append(job)
             self._changed.notify()
         return job
 
-    def position(self, job: Job) -> int:
-        """How many jobs are before this one in the line; 0 for the next, and for one that has begun."""
+    def position(self, job: QueuedJob) -> int:
+        """How many jobs are before this one in the queue; 0 for the next, and for one that has begun."""
         with self._changed:
             before = 0
             for other in self._waiting:
@@ -156,7 +158,7 @@ class Line:
                 self._running.discard(job)
 
     @staticmethod
-    def _run(job: Job) -> None:
+    def _run(job: QueuedJob) -> None:
         work, job.work = job.work, None  # so that nothing keeps the photo alive once it is done
         assert work is not None
         try:

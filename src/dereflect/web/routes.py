@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from dereflect._version import __version__
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
-from dereflect.web.jobs import Job, LineFull, TimedOut
+from dereflect.web.jobs import QueuedJob, QueueFull, TimedOut
 from dereflect.web.messages import fault_line
 from dereflect.web.schemas import (
     CONTENT_TYPES,
@@ -22,21 +22,21 @@ from dereflect.web.schemas import (
     JPEG,
     LOST,
     UPLOAD,
-    Format,
+    FormatField,
     Health,
     Identity,
     JobState,
     KeepMetadata,
-    Layers,
-    LimitWords,
-    Mask,
-    Model,
-    ModelWords,
-    Quality,
-    Strength,
+    LayersField,
+    LimitFacts,
+    MaskField,
+    ModelFacts,
+    ModelField,
+    QualityField,
+    StrengthField,
     problems,
 )
-from dereflect.web.service import Answer, Kept, Service, Wish
+from dereflect.web.service import Answer, RenderOptions, Service, StoredJob
 from dereflect.web.uploads import check_photo, check_picture, content_disposition
 
 router = APIRouter()
@@ -56,33 +56,33 @@ async def separate(
     service: Asked,
     request: Request,
     image: Annotated[UploadFile, File(description="the photo")],
-    model: Model = None,
-    quality: Quality = "fast",
-    layers: Layers = "transmission",
-    strength: Strength = 1.0,
-    mask: Mask = None,
-    format: Format = "png",
+    model: ModelField = None,
+    quality: QualityField = "fast",
+    layers: LayersField = "transmission",
+    strength: StrengthField = 1.0,
+    mask: MaskField = None,
+    format: FormatField = "png",
     metadata: KeepMetadata = True,
 ) -> Response:
     """Separate a photo and wait for it."""
     name = _known(service, model)
     content = await image.read()
     photo = await asyncio.to_thread(check_photo, content, image.filename, service.limits.pixels)
-    wish = Wish(layers, format, strength, await _read_mask(service, mask), metadata)
-    job = _in_line(lambda: service.separate(photo, name, quality, wish))
-    return _file(await _wait(request, job), photo.format, wish)
+    render = RenderOptions(layers, format, strength, await _read_mask(service, mask), metadata)
+    job = _queued(lambda: service.separate(photo, name, quality, render))
+    return _file(await _wait(request, job), photo.format, render)
 
 
 @router.get("/v1/models", responses=GATE)
-async def models(service: Asked) -> list[ModelWords]:
+async def models(service: Asked) -> list[ModelFacts]:
     """The models that this service offers, the default first."""
-    return [ModelWords(**words) for words in service.models()]
+    return [ModelFacts(**words) for words in service.models()]
 
 
 @router.get("/v1/limits", responses=GATE)
-async def show_limits(service: Asked) -> LimitWords:
+async def show_limits(service: Asked) -> LimitFacts:
     """What this service takes."""
-    return LimitWords(
+    return LimitFacts(
         upload_bytes=service.limits.upload_bytes,
         pixels=service.limits.pixels,
         seconds=service.limits.seconds,
@@ -94,14 +94,14 @@ async def show_limits(service: Asked) -> LimitWords:
 async def open_job(
     service: Asked,
     image: Annotated[UploadFile, File(description="the photo")],
-    model: Model = None,
-    quality: Quality = "fast",
+    model: ModelField = None,
+    quality: QualityField = "fast",
 ) -> JobState:
-    """Put a photo into the line and come back for it: what the page does."""
+    """Put a photo into the queue and come back for it: what the page does."""
     name = _known(service, model)
     content = await image.read()
     photo = await asyncio.to_thread(check_photo, content, image.filename, service.limits.pixels)
-    identity = _in_line(lambda: service.open(photo, name, quality))
+    identity = _queued(lambda: service.open(photo, name, quality))
     return _state(service, identity, _find(service, identity))
 
 
@@ -142,20 +142,20 @@ async def render(
     service: Asked,
     request: Request,
     identity: Identity,
-    layers: Layers = "transmission",
-    strength: Strength = 1.0,
-    mask: Mask = None,
-    format: Format = "keep",
+    layers: LayersField = "transmission",
+    strength: StrengthField = 1.0,
+    mask: MaskField = None,
+    format: FormatField = "keep",
     metadata: KeepMetadata = True,
 ) -> Response:
     """Write a finished job at any strength and mask, in full size; the network does not run again."""
-    kept = _find(service, identity)
-    finished = kept.finished
+    stored = _find(service, identity)
+    finished = stored.finished
     if finished is None:
         raise HTTPException(409, "the job is not finished")
-    wish = Wish(layers, format, strength, await _read_mask(service, mask), metadata)
-    job = _in_line(lambda: service.finish(kept, finished, wish))
-    return _file(await _wait(request, job), kept.format, wish)
+    render = RenderOptions(layers, format, strength, await _read_mask(service, mask), metadata)
+    job = _queued(lambda: service.finish(stored, finished, render))
+    return _file(await _wait(request, job), stored.format, render)
 
 
 @router.get(
@@ -164,8 +164,8 @@ async def render(
 )
 async def health(service: Asked, response: Response) -> Health:
     """Whether the service can work; 503 where a separation hangs, so that it should be restarted."""
-    waiting, running = service.line.counts()
-    stuck = service.line.stuck()
+    waiting, running = service.queue.counts()
+    stuck = service.queue.stuck()
     response.status_code = 503 if stuck else 200
     return Health(status="stuck" if stuck else "ok", version=__version__, waiting=waiting, running=running)
 
@@ -193,27 +193,27 @@ async def _read_mask(service: Service, mask: UploadFile | None) -> bytes | None:
     return content
 
 
-def _find(service: Service, identity: str) -> Kept:
-    kept = service.find(identity)
-    if kept is None:
+def _find(service: Service, identity: str) -> StoredJob:
+    stored = service.find(identity)
+    if stored is None:
         raise HTTPException(404, "no such job, or it was forgotten")
-    return kept
+    return stored
 
 
-def _state(service: Service, identity: str, kept: Kept) -> JobState:
-    job = kept.job
+def _state(service: Service, identity: str, stored: StoredJob) -> JobState:
+    job = stored.job
     state = job.state
     error = None
     if state in ("failed", "cancelled"):
         fault = CancelledError() if job.future.cancelled() else job.future.exception()
         error = _as_http(fault).detail
-    finished = kept.finished
+    finished = stored.finished
     progress = job.progress
     return JobState.model_validate(
         {
             "id": identity,
             "state": state,
-            "position": service.line.position(job),
+            "position": service.queue.position(job),
             "progress": None if progress is None else {"done": progress[0], "total": progress[1]},
             "error": error,
             "result": None if finished is None else finished.facts,
@@ -224,8 +224,8 @@ def _state(service: Service, identity: str, kept: Kept) -> JobState:
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 
-async def _wait(request: Request, job: Job) -> Answer:
-    """A job's result; a caller who goes away takes it out of the line."""
+async def _wait(request: Request, job: QueuedJob) -> Answer:
+    """A job's result; a caller who goes away takes it out of the queue."""
     import time
 
     future = asyncio.wrap_future(job.future)
@@ -247,15 +247,15 @@ async def _wait(request: Request, job: Job) -> Answer:
     return answer
 
 
-def _in_line(submit: Any) -> Any:
+def _queued(submit: Any) -> Any:
     try:
         return submit()
-    except LineFull as error:
+    except QueueFull as error:
         raise _as_http(error) from error
 
 
 def _as_http(error: BaseException | None) -> HTTPException:
-    if isinstance(error, LineFull):
+    if isinstance(error, QueueFull):
         return HTTPException(503, "too many photos are in line; come again", {"Retry-After": "10"})
     if isinstance(error, TimedOut):
         return HTTPException(504, "not finished in time; send a smaller photo or come again later")
@@ -266,10 +266,10 @@ def _as_http(error: BaseException | None) -> HTTPException:
     return HTTPException(500, "a fault of the service; its log says more")
 
 
-def _file(answer: Answer, source_format: str, wish: Wish) -> Response:
+def _file(answer: Answer, source_format: str, render: RenderOptions) -> Response:
     kind = "application/zip"
-    if wish.layers != "both":
-        kind = CONTENT_TYPES[target_format(source_format, wish.format)]
+    if render.layers != "both":
+        kind = CONTENT_TYPES[target_format(source_format, render.format)]
     headers = {
         "Content-Disposition": content_disposition(answer.name),
         "X-Dereflect-Seconds": str(answer.facts["seconds"]),

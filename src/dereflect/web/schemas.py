@@ -24,7 +24,7 @@ class Problem(BaseModel):
     error: str
 
 
-class ModelWords(BaseModel):
+class ModelFacts(BaseModel):
     """A model that this service offers."""
 
     name: str
@@ -39,7 +39,7 @@ class ModelWords(BaseModel):
     running: str = Field(description="device and number format")
 
 
-class LimitWords(BaseModel):
+class LimitFacts(BaseModel):
     """What this service takes."""
 
     upload_bytes: int = Field(description="of one request's body")
@@ -48,7 +48,7 @@ class LimitWords(BaseModel):
     queue: int = Field(description="photos that may wait in line")
 
 
-class Progress(BaseModel):
+class JobProgress(BaseModel):
     """How far a job is."""
 
     done: int
@@ -61,7 +61,7 @@ class JobState(BaseModel):
     id: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     position: int = Field(description="jobs before it in line")
-    progress: Progress | None = Field(None, description="of methods that work in many steps")
+    progress: JobProgress | None = Field(None, description="of methods that work in many steps")
     error: str | None = None
     result: dict[str, Any] | None = Field(None, description="size, model, device, seconds, residual, notes")
 
@@ -110,19 +110,19 @@ FILE: dict[int | str, dict[str, Any]] = {
 LOST: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "a worker is lost"}}
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
-Strength = Annotated[
+StrengthField = Annotated[
     float,
     Form(ge=-1, le=1, description="1 takes the reflection away, 0 leaves the photo, -1 shows the reflection"),
 ]
-Mask = Annotated[
+MaskField = Annotated[
     UploadFile | None,
     File(description="grey picture of the photo's proportions: where to take it away; grey for in part"),
 ]
-Layers = Annotated[Literal["transmission", "reflection", "both"], Form(description="both gives a zip")]
-Format = Annotated[
+LayersField = Annotated[Literal["transmission", "reflection", "both"], Form(description="both gives a zip")]
+FormatField = Annotated[
     Literal["keep", "png", "jpg", "tiff", "webp"], Form(description="keep takes the photo's own")
 ]
 KeepMetadata = Annotated[bool, Form(description="keep EXIF, XMP and resolution")]
-Model = Annotated[str | None, Form(description="a name from /v1/models")]
-Quality = Annotated[Literal["fast", "best"], Form(description="best takes three times as long")]
+ModelField = Annotated[str | None, Form(description="a name from /v1/models")]
+QualityField = Annotated[Literal["fast", "best"], Form(description="best takes three times as long")]
 Identity = Annotated[str, Path(min_length=1, max_length=64)]

@@ -1,4 +1,4 @@
-"""What the service does, apart from HTTP: models, the two lines of work, and what is kept for the page."""
+"""What the service does, apart from HTTP: models, the two queues of jobs, and what is kept for the page."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dereflect.inference.prepare import Prepared
 from dereflect.methods.contract import Progress
 from dereflect.separation import Separation
 from dereflect.separator import Separator
-from dereflect.web.jobs import Job, Line, LineFull, TimedOut
+from dereflect.web.jobs import JobQueue, QueuedJob, QueueFull, TimedOut
 from dereflect.web.metrics import Metrics
 from dereflect.web.previews import LAYERS, preview
 from dereflect.web.settings import Limits
-from dereflect.web.uploads import Photo
+from dereflect.web.uploads import Upload
 
 log = logging.getLogger("dereflect.web")
 FINISHERS = 2
@@ -36,7 +36,7 @@ FINISHERS = 2
 
 
 @dataclass(frozen=True)
-class Wish:
+class RenderOptions:
     """How a separation is to be written."""
 
     layers: str = "transmission"
@@ -56,7 +56,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Finished:
+class StoredSeparation:
     """A separation that the page may still ask for."""
 
     analysis: Prepared
@@ -71,17 +71,17 @@ class Finished:
 
 
 @dataclass
-class Kept:
+class StoredJob:
     """A job of the page."""
 
-    job: Job
+    job: QueuedJob
     stem: str
     suffix: str
     format: str
     used: float = field(default_factory=time.monotonic)
 
     @property
-    def finished(self) -> Finished | None:
+    def finished(self) -> StoredSeparation | None:
         """Its result, once it is done."""
         return self.job.future.result() if self.job.state == "done" else None
 
@@ -100,14 +100,14 @@ class Service:
         self.default = next(iter(separators))
         self._separators = dict(separators)
         self.names = tuple(separators)
-        self.line = Line("separate", limits.jobs, limits.queue, limits.waiting_bytes, limits.seconds)
-        self.finishing = Line("finish", FINISHERS, limits.queue, limits.waiting_bytes, limits.seconds)
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self.queue = JobQueue("separate", limits.jobs, limits.queue, limits.waiting_bytes, limits.seconds)
+        self.finishing = JobQueue("finish", FINISHERS, limits.queue, limits.waiting_bytes, limits.seconds)
+        self._stored: OrderedDict[str, StoredJob] = OrderedDict()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop working."""
-        self.line.close()
+        self.queue.close()
         self.finishing.close()
 
     def models(self) -> list[dict[str, Any]]:
@@ -123,103 +123,103 @@ class Service:
             listed.append({"name": name, "default": name == self.default, **words, "running": running})
         return listed
 
-    def separate(self, photo: Photo, model: str, quality: Quality, wish: Wish) -> Job:
-        """Put a separation into the line; the job's result is an `Answer`.
+    def separate(self, photo: Upload, model: str, quality: Quality, render: RenderOptions) -> QueuedJob:
+        """Put a separation into the queue; the job's result is an `Answer`.
 
         Raises:
-            LineFull: no room to wait.
+            QueueFull: no room to wait.
         """
         separator = self._separators[model]
 
         def work(progress: Progress) -> Answer:
             analysis = self._analyse(separator, photo, quality, progress)
-            return self._write(separator, analysis, photo, wish)
+            return self._write(separator, analysis, photo, render)
 
-        size = len(photo.content) + len(wish.mask or b"")
+        size = len(photo.content) + len(render.mask or b"")
         return self._submit(work, model, size)
 
-    def open(self, photo: Photo, model: str, quality: Quality) -> str:
-        """Put a separation into the line and keep what comes of it for the page; returns its id.
+    def open(self, photo: Upload, model: str, quality: Quality) -> str:
+        """Put a separation into the queue and keep what comes of it for the page; returns its id.
 
         Raises:
-            LineFull: no room to wait.
+            QueueFull: no room to wait.
         """
         separator = self._separators[model]
 
-        def work(progress: Progress) -> Finished:
+        def work(progress: Progress) -> StoredSeparation:
             analysis = self._analyse(separator, photo, quality, progress)
             result = separator.develop(analysis)
             shown = {layer: preview(result.pictures[name]) for layer, name in LAYERS.items()}
-            return Finished(analysis, separator, shown, describe(result))
+            return StoredSeparation(analysis, separator, shown, describe(result))
 
         job = self._submit(work, model, len(photo.content))
-        kept = Kept(job, photo.stem, photo.suffix, photo.format)
+        stored = StoredJob(job, photo.stem, photo.suffix, photo.format)
         identity = secrets.token_urlsafe(12)
         with self._lock:
-            self._kept[identity] = kept
+            self._stored[identity] = stored
         self.sweep()
         return identity
 
-    def find(self, identity: str) -> Kept | None:
+    def find(self, identity: str) -> StoredJob | None:
         """A kept job, if it is still there; being asked for keeps it longer."""
         self.sweep()
         with self._lock:
-            kept = self._kept.get(identity)
-            if kept is not None:
-                kept.used = time.monotonic()
-                self._kept.move_to_end(identity)
-            return kept
+            stored = self._stored.get(identity)
+            if stored is not None:
+                stored.used = time.monotonic()
+                self._stored.move_to_end(identity)
+            return stored
 
     def forget(self, identity: str) -> bool:
         """Drop a kept job, and stop it if it has not finished; False where it is not there."""
         with self._lock:
-            kept = self._kept.pop(identity, None)
-        if kept is not None:
-            kept.job.cancel()
-        return kept is not None
+            stored = self._stored.pop(identity, None)
+        if stored is not None:
+            stored.job.cancel()
+        return stored is not None
 
-    def finish(self, kept: Kept, finished: Finished, wish: Wish) -> Job:
+    def finish(self, stored: StoredJob, finished: StoredSeparation, render: RenderOptions) -> QueuedJob:
         """Write a kept separation; the job's result is an `Answer`, the same as `separate` gives.
 
         Raises:
-            LineFull: no room to wait.
+            QueueFull: no room to wait.
         """
-        photo = Photo(b"", kept.stem, kept.suffix, kept.format)
+        photo = Upload(b"", stored.stem, stored.suffix, stored.format)
         return self.finishing.submit(
-            lambda progress: self._write(finished.separator, finished.analysis, photo, wish),
-            len(wish.mask or b""),
+            lambda progress: self._write(finished.separator, finished.analysis, photo, render),
+            len(render.mask or b""),
         )
 
     def sweep(self) -> None:
         """Forget what is old, and the oldest where there is too much."""
         with self._lock:
             now, memory, count = time.monotonic(), 0, 0
-            for identity, kept in reversed(list(self._kept.items())):  # the latest used first
-                if not kept.job.future.done():
-                    if now - kept.used > self.limits.kept_seconds:  # nobody has asked after it
-                        kept.job.cancel()
-                        del self._kept[identity]
+            for identity, stored in reversed(list(self._stored.items())):  # the latest used first
+                if not stored.job.future.done():
+                    if now - stored.used > self.limits.kept_seconds:  # nobody has asked after it
+                        stored.job.cancel()
+                        del self._stored[identity]
                     continue
-                finished = kept.finished
+                finished = stored.finished
                 memory += 0 if finished is None else finished.memory
                 count += 1
                 newest = count == 1
                 too_much = count > self.limits.kept or (memory > self.limits.kept_bytes and not newest)
-                if too_much or now - kept.used > self.limits.kept_seconds:
-                    del self._kept[identity]
+                if too_much or now - stored.used > self.limits.kept_seconds:
+                    del self._stored[identity]
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """Values of this moment, for the metrics."""
-        waiting, running = self.line.counts()
+        waiting, running = self.queue.counts()
         with self._lock:
-            kept = len(self._kept)
+            kept = len(self._stored)
         return {
             "jobs_waiting": ("Separations in line.", waiting),
             "jobs_running": ("Separations at work.", running),
             "jobs_kept": ("Jobs that the page may still ask for.", kept),
         }
 
-    def _submit(self, work: Any, model: str, size: int) -> Job:
+    def _submit(self, work: Any, model: str, size: int) -> QueuedJob:
         def counted(progress: Progress) -> Any:
             started = time.perf_counter()
             try:
@@ -241,27 +241,29 @@ class Service:
             return result
 
         try:
-            return self.line.submit(counted, size)
-        except LineFull:
+            return self.queue.submit(counted, size)
+        except QueueFull:
             self.metrics.count_job(model, "turned_away")
             raise
 
-    def _analyse(self, separator: Separator, photo: Photo, quality: Quality, progress: Progress) -> Prepared:
+    def _analyse(self, separator: Separator, photo: Upload, quality: Quality, progress: Progress) -> Prepared:
         picture = images.read(photo.content, self.limits.pixels)
         return separator.analyse(picture, quality=quality, progress=progress)
 
-    def _write(self, separator: Separator, analysis: Prepared, photo: Photo, wish: Wish) -> Answer:
-        result = separator.develop(analysis, strength=wish.strength, mask=wish.mask)
-        format_name = target_format(photo.format, wish.format)
+    def _write(
+        self, separator: Separator, analysis: Prepared, photo: Upload, render: RenderOptions
+    ) -> Answer:
+        result = separator.develop(analysis, strength=render.strength, mask=render.mask)
+        format_name = target_format(photo.format, render.format)
         facts = describe(result)
-        if wish.layers != "both":
-            content = images.encode(result.pictures[wish.layers], format_name, wish.metadata)
-            return Answer(content, photo.name_of(wish.layers, wish.format), facts)
+        if render.layers != "both":
+            content = images.encode(result.pictures[render.layers], format_name, render.metadata)
+            return Answer(content, photo.name_of(render.layers, render.format), facts)
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
             for layer in ("transmission", "reflection"):
-                content = images.encode(result.pictures[layer], format_name, wish.metadata)
-                archive.writestr(_entry(photo.name_of(layer, wish.format)), content)
+                content = images.encode(result.pictures[layer], format_name, render.metadata)
+                archive.writestr(_entry(photo.name_of(layer, render.format)), content)
             archive.writestr(_entry("result.json"), json.dumps(facts, indent=2) + "\n")
         return Answer(buffer.getvalue(), f"{photo.stem}_layers.zip", facts)
 

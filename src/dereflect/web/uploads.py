@@ -20,7 +20,7 @@ ANY_SIZE = 1 << 62
 
 
 @dataclass(frozen=True)
-class Photo:
+class Upload:
     """A photo that was sent.
 
     Attributes:
@@ -43,7 +43,7 @@ class Photo:
         return f"{self.stem}_{layer}{extension}"
 
 
-def check_photo(content: bytes, file_name: str | None, max_pixels: int) -> Photo:
+def check_photo(content: bytes, file_name: str | None, max_pixels: int) -> Upload:
     """Look at a photo's header, without decoding it.
 
     Raises:
@@ -51,7 +51,7 @@ def check_photo(content: bytes, file_name: str | None, max_pixels: int) -> Photo
     """
     format_name = check_picture(content, "image", max_pixels)
     stem, suffix = safe_name(file_name or "")
-    return Photo(content, stem, suffix, format_name)
+    return Upload(content, stem, suffix, format_name)
 
 
 def check_picture(content: bytes, field: str, max_pixels: int) -> str:

@@ -22,15 +22,15 @@ STAGING = "_dereflect/staging"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file of a place: its path below the place's root, its size, and what changes when it changes."""
+class StoredFile:
+    """One file of a store: its path below the root, its size, and what changes when it changes."""
 
     path: str
     size: int
     version: str
 
 
-class Place:
+class Store:
     """A folder, local or in an object store.
 
     Args:
@@ -62,7 +62,7 @@ class Place:
             self.root = os.path.abspath(self.root)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Place, (self.url if not self.local else self.root,)
+        return Store, (self.url if not self.local else self.root,)
 
     def __str__(self) -> str:
         return self.url
@@ -83,7 +83,7 @@ class Place:
         except OSError as error:
             raise InputError(self.url, f"cannot be reached ({first_line(error)})") from error
 
-    def folders(self) -> Iterator[tuple[str, list[Entry]]]:
+    def folders(self) -> Iterator[tuple[str, list[StoredFile]]]:
         """Every folder below the root with its files, one folder at a time, in the order of names.
 
         Hidden names (and what lies below them) are passed over, and so are links to folders, which may go in
@@ -99,7 +99,7 @@ class Place:
             yield folder, entries
             waiting.extend(posixpath.join(folder, name) for name in sorted(names, reverse=True))
 
-    def entries(self, folder: str) -> dict[str, Entry]:
+    def entries(self, folder: str) -> dict[str, StoredFile]:
         """The files directly in a folder, by their path; none if the folder is not there."""
         try:
             return {entry.path: entry for entry in self._list(folder)[1]}
@@ -108,7 +108,7 @@ class Place:
                 raise
             return {}
 
-    def _list(self, folder: str) -> tuple[list[str], list[Entry]]:
+    def _list(self, folder: str) -> tuple[list[str], list[StoredFile]]:
         if self.local:
             return self._list_local(folder)
         try:
@@ -129,11 +129,13 @@ class Place:
             else:
                 version = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created", "")
                 entries.append(
-                    Entry(posixpath.join(folder, name), int(info.get("size") or 0), str(version).strip('"'))
+                    StoredFile(
+                        posixpath.join(folder, name), int(info.get("size") or 0), str(version).strip('"')
+                    )
                 )
         return folders, sorted(entries, key=lambda entry: entry.path)
 
-    def _list_local(self, folder: str) -> tuple[list[str], list[Entry]]:
+    def _list_local(self, folder: str) -> tuple[list[str], list[StoredFile]]:
         folders, entries = [], []
         try:
             with os.scandir(self.full(folder)) as found:
@@ -145,7 +147,7 @@ class Place:
                     elif item.is_file():
                         state = item.stat()
                         path = posixpath.join(folder, item.name)
-                        entries.append(Entry(path, state.st_size, str(state.st_mtime_ns)))
+                        entries.append(StoredFile(path, state.st_size, str(state.st_mtime_ns)))
         except OSError as error:
             raise InputError(self.full(folder), f"cannot be listed ({first_line(error)})") from error
         return folders, sorted(entries, key=lambda entry: entry.path)
