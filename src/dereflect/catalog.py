@@ -26,6 +26,7 @@ FAMILIES = {
     "ytmt": "dereflect.methods.ytmt.family",
     "diffrs": "dereflect.methods.diffrs.family",
     "dmdnet": "dereflect.methods.dmdnet.family",
+    "windowseat": "dereflect.methods.windowseat.family",
 }
 """Family names to the modules that hold their ``FAMILY``. A new method adds its line here, and no other."""
 

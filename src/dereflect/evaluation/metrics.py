@@ -70,10 +70,10 @@ def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, 
         covariance_scale = 1.0
     if min(x.shape) < side:
         raise InputError(UNNAMED, f"SSIM needs at least {side}x{side} pixels, not {x.shape[1]}x{x.shape[0]}")
-    mean_x, mean_y = _windowed(x, weights), _windowed(y, weights)
-    var_x = covariance_scale * (_windowed(x * x, weights) - mean_x**2)
-    var_y = covariance_scale * (_windowed(y * y, weights) - mean_y**2)
-    covariance = covariance_scale * (_windowed(x * y, weights) - mean_x * mean_y)
+    mean_x, mean_y = windowed(x, weights), windowed(y, weights)
+    var_x = covariance_scale * (windowed(x * x, weights) - mean_x**2)
+    var_y = covariance_scale * (windowed(y * y, weights) - mean_y**2)
+    covariance = covariance_scale * (windowed(x * y, weights) - mean_x * mean_y)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
@@ -81,7 +81,7 @@ def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, 
     return float(similarity.mean())
 
 
-def _windowed(x: Picture, weights: Picture) -> Picture:
+def windowed(x: Picture, weights: Picture) -> Picture:
     """Weighted means over all windows wholly inside the picture; the outer product of `weights` weighs."""
     height, width = x.shape[0] - len(weights) + 1, x.shape[1] - len(weights) + 1
     rows = np.zeros((height, x.shape[1]))

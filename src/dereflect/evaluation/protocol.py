@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dereflect.errors import UNNAMED, InputError
 from dereflect.evaluation import metrics
+from dereflect.evaluation.ms_ssim import ms_ssim
 from dereflect.images.fidelity import align
 
 Picture = NDArray[Any]
@@ -69,6 +70,7 @@ PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL = _psnr_columns(
     "dB, per channel, then averaged", metrics.psnr_per_channel
 )
 SSIM = Column("ssim", "SSIM", "uniform 7x7 window (scikit-image's default), per channel", metrics.ssim)
+MS_SSIM = Column("ms_ssim", "MS-SSIM", "five scales, Gaussian 11x11 window, sigma 1.5", ms_ssim)
 SSIM_GAUSSIAN = Column("ssim_gaussian", "SSIM-G", "Gaussian 11x11 window, sigma 1.5", _gaussian_ssim)
 PSNR_Y = Column("psnr_y", "PSNR-Y", "dB, on full-range 8-bit luma (BT.601)", _luma(metrics.psnr), digits=2)
 SSIM_Y = Column("ssim_y", "SSIM-Y", "7x7 window on full-range 8-bit luma (BT.601)", _luma(metrics.ssim))
@@ -211,6 +213,12 @@ PROTOCOLS = {
             "float",
             multiple=32,
             longest=1024,
+        ),
+        Protocol(
+            "windowseat",
+            "WindowSeat (2025), its reproducibility script on saved PNGs",
+            (PSNR, PSNR_ALIGNED, SSIM, MS_SSIM, LPIPS["alex"]),
+            "truncated",
         ),
         Protocol(
             "dsrnet",

@@ -16,11 +16,15 @@ from dereflect.methods.rdnet.fast.products import (
     linear_times,
     mlp,
     norm,
+    parts,
 )
 from dereflect.nn.convnext import ConvNeXt, ConvNeXtBlock, ConvNeXtStage
 from dereflect.nn.focalnet import FocalBlock, FocalModulation, FocalNet, FocalStage
 from dereflect.nn.mugi import ChannelNorm
 from dereflect.nn.naf import NafBlock
+
+CHANNEL_BYTES, CHANNEL_BLOCK = 16 << 20, 64
+"""Channels of a map that are gathered at once: as many blocks of so many as fit into so many bytes."""
 
 
 def focalnet(backbone: FocalNet, image: Tensor) -> Iterator[Tensor]:
@@ -37,31 +41,44 @@ def focalnet(backbone: FocalNet, image: Tensor) -> Iterator[Tensor]:
 
 
 def focal_block_(x: Tensor, block: FocalBlock) -> Tensor:
-    """See `FocalBlock.forward`; in place. Branches are computed in the dtype of their weights."""
-    branch = focal_modulation(x.to(block.modulation.f.weight.dtype), block.modulation)
-    x += norm(branch.to(x.dtype), block.norm1, block.gamma_1)
-    branch = mlp(x.to(block.mlp.fc1.weight.dtype), block.mlp.fc1, block.mlp.fc2)
-    x += norm(branch.to(x.dtype), block.norm2, block.gamma_2)
+    """See `FocalBlock.forward`; in place, and in parts of few rows wherever pixels do not see each other.
+
+    Branches are computed in the dtype of their weights.
+    """
+    layer, dtype = block.modulation, block.modulation.f.weight.dtype
+    gathered = surroundings(x.to(dtype), layer)
+    query, bias = layer.f.weight[: layer.width], layer.f.bias[: layer.width]
+    mix = layer.h.weight.flatten(1) / (layer.levels + 1)
+    for rows, around in zip(parts(x), parts(gathered), strict=True):
+        modulated = linear_times(rows.to(dtype), query, bias, linear(around, mix, layer.h.bias))
+        branch = linear(modulated, layer.proj.weight, layer.proj.bias)
+        rows += norm(branch.to(x.dtype), block.norm1, block.gamma_1)
+    del gathered
+    for rows in parts(x):
+        branch = mlp(rows.to(dtype), block.mlp.fc1, block.mlp.fc2)
+        rows += norm(branch.to(x.dtype), block.norm2, block.gamma_2)
     return x
 
 
-def focal_modulation(x: Tensor, layer: FocalModulation) -> Tensor:
-    """See `FocalModulation.forward`: three products instead of one that has to be taken apart."""
-    sizes = (layer.width, layer.width, layer.levels + 1)
-    weights, biases = layer.f.weight.split(sizes), layer.f.bias.split(sizes)
-    gates = linear(x, weights[2], biases[2])
-    context = linear(x, weights[1], biases[1])
-    gathered: Tensor | None = None
-    for level, step in enumerate(layer.focal_layers):
-        context = depthwise(context, cast(nn.Conv2d, step.get_submodule("0")).weight, None, "gelu")
-        gate = gates[..., level : level + 1]
-        gathered = context * gate if gathered is None else gathered.addcmul_(context, gate)
-    overall = F.gelu(context.mean((1, 2), keepdim=True))
-    gathered = overall * gates[..., -1:] if gathered is None else gathered.addcmul_(overall, gates[..., -1:])
-    del context
-    modulator = linear(gathered, layer.h.weight.flatten(1) / (layer.levels + 1), layer.h.bias)
-    del gathered
-    return linear(linear_times(x, weights[0], biases[0], modulator), layer.proj.weight, layer.proj.bias)
+def surroundings(x: Tensor, layer: FocalModulation) -> Tensor:
+    """What `FocalModulation` gathers, not yet divided by the number of terms; some channels at a time."""
+    width, (weight, bias) = layer.width, (layer.f.weight, layer.f.bias)
+    gates = linear(x, weight[2 * width :], bias[2 * width :])
+    gathered = torch.empty_like(x)
+    pixels = x[..., 0].numel() * x.element_size()
+    at_once = max(CHANNEL_BLOCK, CHANNEL_BYTES // pixels // CHANNEL_BLOCK * CHANNEL_BLOCK)
+    for start in range(0, width, at_once):
+        some = slice(start, min(start + at_once, width))
+        context = linear(x, weight[width:][some], bias[width:][some])
+        total: Tensor | None = None
+        for level, step in enumerate(layer.focal_layers):
+            taps = cast(nn.Conv2d, step.get_submodule("0")).weight[some]
+            context, gate = depthwise(context, taps, None, "gelu"), gates[..., level : level + 1]
+            total = context * gate if total is None else total.addcmul_(context, gate)
+        overall = F.gelu(context.mean((1, 2), keepdim=True))
+        last = gates[..., -1:]
+        gathered[..., some] = overall * last if total is None else total.addcmul_(overall, last)
+    return gathered
 
 
 def convnext(network: ConvNeXt, image: Tensor) -> Tensor:

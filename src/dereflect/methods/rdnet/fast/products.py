@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS_AT_ONCE = 2048
-"""Rows of an MLP's inner layer that are held at once: few enough to stay near the processor, many enough for
-the weights to be read in seldom.
+"""Pixels that a chain of products takes at once: few enough to stay near the processor, many enough for the
+weights to be read in seldom.
 """
 
 Activation = Literal["none", "gelu"]
@@ -82,15 +82,15 @@ def _linear_with(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor, 
     return result.mul_(other) if how == "mul" else other + result
 
 
+def parts(x: Tensor) -> tuple[Tensor, ...]:
+    """(B, H, W, C) as parts of few rows (n, C) each; views, so that they may be written to."""
+    rows = x.view(-1, x.shape[-1])
+    return rows.chunk(-(-len(rows) // ROWS_AT_ONCE))
+
+
 def mlp(x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor:
-    """Linear, exact GELU, linear, over the last dimension; in parts, so that little of the inner is held."""
-    rows = x.flatten(0, -2)
-    result = torch.empty_like(rows)
-    parts = -(-len(rows) // ROWS_AT_ONCE)
-    for part, out in zip(rows.chunk(parts), result.chunk(parts), strict=True):
-        hidden = linear(part, inner.weight, inner.bias, "gelu")
-        out.copy_(linear(hidden, outer.weight, outer.bias))
-    return result.view(x.shape)
+    """Linear, exact GELU, linear, over the last dimension."""
+    return linear(linear(x, inner.weight, inner.bias, "gelu"), outer.weight, outer.bias)
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:
