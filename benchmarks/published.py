@@ -30,6 +30,8 @@ class Forms(NamedTuple):
     parts: list[Any]
     plain: Callable[[Any], Any]
     fast: Callable[[Any], Any]
+    takes_float32: bool = False
+    """Whether pictures stay in float32 whatever the weights are; then the one part is a `Method`."""
 
 
 def dsit() -> Forms:
@@ -55,21 +57,34 @@ def dsrnet(residual: bool = False) -> Forms:
     )
 
 
+def rdnet() -> Forms:
+    from dereflect.methods.rdnet.config import RDNetConfig
+    from dereflect.methods.rdnet.method import RDNetMethod
+
+    method = RDNetMethod(RDNetConfig()).eval()
+    without_zeros(method.network)
+    return Forms([method], lambda image: method.network(image)[-1], method, takes_float32=True)
+
+
 MODELS: dict[str, Callable[[], Forms]] = {
     "dsit": dsit,
     "dsrnet": dsrnet,
     "dsrnet+rr": lambda: dsrnet(residual=True),
+    "rdnet": rdnet,
 }
 """A further model adds its function here."""
 
 
+SCALINGS = ("a", "b", "a_l", "a_r", "b_l", "b_r", "beta", "gamma", "gamma_1", "gamma_2")
+
+
 def without_zeros(network: Any) -> Any:
-    """Residual scalings start at zero, which would hide every difference."""
+    """Residual scalings start at or near zero, which would hide every difference."""
     import torch
 
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.rpartition(".")[2] in ("a", "b", "a_l", "a_r", "b_l", "b_r"):
+            if name.rpartition(".")[2] in SCALINGS:
                 parameter.normal_(0, 0.1)
     return network.eval()
 
@@ -85,9 +100,12 @@ def measure(model: str, form: str, size: int, repeats: int, result: str) -> dict
     image = torch.rand(1, 3, size, size)
     if form != "plain":
         dtype = torch.bfloat16 if form == "bfloat16" else torch.float32
-        for part in forms.parts:
-            part.to(dtype=dtype, memory_format=torch.channels_last)
-        image = image.to(dtype)
+        if forms.takes_float32:
+            forms.parts[0].prepare(torch.device("cpu"), dtype)
+        else:
+            for part in forms.parts:
+                part.to(dtype=dtype, memory_format=torch.channels_last)
+            image = image.to(dtype)
     run = forms.plain if form == "plain" else forms.fast
     walls, cpus = [], []
     with torch.inference_mode(), measured_cost() as cost:

@@ -23,7 +23,7 @@ def ms_ssim(estimate: Picture, target: Picture, data_range: float = 255.0) -> fl
     """
     if min(estimate.shape[:2]) < SHORTEST:
         height, width = estimate.shape[:2]
-        raise InputError(f"MS-SSIM needs pictures of at least {SHORTEST} pixels a side, not {width}x{height}")
+        raise InputError(f"{width}x{height}", f"MS-SSIM needs pictures of at least {SHORTEST} pixels a side")
     return float(np.mean(channelwise(_of_channel, estimate, target, data_range)))
 
 

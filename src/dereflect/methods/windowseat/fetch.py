@@ -60,8 +60,9 @@ def check_present(base: Path, adapter: Path) -> None:
     if missing:
         given = " and ".join(f"{name}=FOLDER" for name in missing)
         raise ModelError(
-            f"the weights of windowseat are not here ({', '.join(missing)}); they are {notice(missing)}; "
-            f"fetch them with  dereflect models download windowseat --yes  or give the settings {given}"
+            "windowseat",
+            f"its weights are not here ({', '.join(missing)}); they are {notice(missing)}; "
+            f"fetch them with  dereflect models download windowseat --yes  or give the settings {given}",
         )
 
 
@@ -111,8 +112,9 @@ def download(
     missing = [name for name in SOURCES if name not in sources]
     if missing and not yes:
         raise ModelError(
+            "windowseat",
             f"this would fetch {notice(missing)}; add --yes to agree, or give --set base=FOLDER --set "
-            "adapter=FOLDER"
+            "adapter=FOLDER",
         )
     _check_disk(missing)
     for name in missing:
