@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dereflect.errors import InputError, Option, Remedy, first_line
-from dereflect.images.reading import PICTURE_SUFFIXES
+from dereflect.images import PICTURE_SUFFIXES
 
 OUTPUT_ENDINGS = ("_transmission", "_reflection", "_side_by_side", "_unexplained", "_invented")
 """What `separate` appends to a photo's name, heat maps of ``--explain`` among it."""

@@ -1,54 +1,37 @@
-"""16-bit colour: Pillow reads it as 8 bit without a word, so it is noticed here and read by libvips."""
+"""16-bit colour, which Pillow reads as 8 bit without a word: read and converted by libvips."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dereflect.errors import UNNAMED, InputError, MissingExtra, first_line
 from dereflect.images.picture import Array
 
-BITS_PER_SAMPLE, SAMPLE_FORMAT = 258, 339
 
-
-def sample_bits(image: Image.Image, head: bytes) -> int:
-    """Bits of one sample of a PNG or TIFF that Pillow has opened (not loaded); 8 for other formats.
+def read_deep(data: bytes, purpose: str = "16-bit colour") -> Array:
+    """Decode a file of 8 or 16 bits to (H, W, C) uint8 or uint16, as it lies there (orientation not applied).
 
     Args:
-        image: the opened image.
-        head: the file's first 26 bytes or more.
-
-    Raises:
-        InputError: a TIFF of floats or of signed numbers, which have no agreed white.
-    """
-    if image.format == "PNG":
-        return head[24]
-    if image.format == "TIFF":
-        tags: Any = image.tag_v2  # type: ignore[attr-defined]
-        if set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
-            raise InputError(
-                UNNAMED, "holds floating-point or signed samples; convert it to 8 or 16 bit unsigned"
-            )
-        return max(tags.get(BITS_PER_SAMPLE, (1,)))
-    return 8
-
-
-def read_deep(data: bytes) -> Array:
-    """Decode a 16-bit PNG or TIFF to (H, W, C) uint16, as it lies in the file (orientation not applied).
+        data: the file.
+        purpose: what libvips is needed for, to name it where it is missing.
 
     Raises:
         MissingExtra: pyvips is not installed.
         InputError: the file is damaged.
     """
-    vips = _import_vips()
+    vips = _import_vips(purpose)
     try:
-        image = vips.Image.new_from_buffer(data, "", fail_on="error")
+        image = vips.Image.new_from_buffer(data, "", fail_on="error", unlimited=True)
         values: Array = image.numpy()
     except vips.Error as error:
-        raise InputError(UNNAMED, f"cannot be decoded ({first_line(error)})") from error
-    if values.dtype != np.uint16:
+        try:
+            image = vips.Image.new_from_buffer(data, "", fail_on="error")
+            values = image.numpy()
+        except vips.Error:
+            raise InputError(UNNAMED, f"damaged picture: cannot be decoded ({first_line(error)})") from error
+    if values.dtype not in (np.uint8, np.uint16):
         raise InputError(
             UNNAMED, f"holds samples of an unusual kind ({image.format}); convert it to 8 or 16 bit"
         )
@@ -60,7 +43,7 @@ def convert_deep(values: Array, profile: bytes, to_srgb: bool) -> Array:
     import tempfile
     from pathlib import Path
 
-    vips = _import_vips()
+    vips = _import_vips("16-bit colour")
     # libvips takes a profile other than the embedded one only as a file.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "profile.icc"
@@ -73,9 +56,9 @@ def convert_deep(values: Array, profile: bytes, to_srgb: bool) -> Array:
             raise InputError(UNNAMED, f"its colour profile cannot be used ({first_line(error)})") from error
 
 
-def _import_vips() -> Any:
+def _import_vips(purpose: str) -> Any:
     try:
         import pyvips
     except (ImportError, OSError) as error:  # OSError: the package is there, the library it binds is not
-        raise MissingExtra("pyvips", "deep", "16-bit colour", UNNAMED) from error
+        raise MissingExtra("pyvips", "deep", purpose, UNNAMED) from error
     return pyvips

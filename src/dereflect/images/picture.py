@@ -14,13 +14,27 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its picture, as raw bytes. Orientation is marked as applied already."""
+    """What a file says about its picture, as raw bytes. Orientation is marked as applied already.
+
+    Attributes:
+        exif: a TIFF structure, without the leading ``Exif`` marker of JPEG.
+        icc: the colour profile; one made of tags where the file tells its colours by tags.
+        xmp: the packet.
+        dpi: resolution across and down, in dots an inch.
+        iptc: an IPTC-IIM record.
+        comment: of a JPEG or GIF.
+        texts: keyword and text of a PNG.
+        time: PNG's time of the last change, seven bytes.
+    """
 
     exif: bytes | None = None
-    """A TIFF structure, without the leading ``Exif`` marker of JPEG."""
     icc: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+    time: bytes | None = None
 
 
 @dataclass(frozen=True)

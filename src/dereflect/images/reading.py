@@ -1,4 +1,4 @@
-"""From a file, bytes, Pillow image, array or tensor to a `Picture`; sizes are checked before decoding."""
+"""From a file or its bytes to a `Picture`; what it is and how large is settled before decoding."""
 
 from __future__ import annotations
 
@@ -8,40 +8,34 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
-from dereflect.images import colour, deep, metadata
-from dereflect.images.picture import Array, Metadata, Picture
+from dereflect.images import colour, deep, hdr, jpeg, metadata, tiff_pixels
+from dereflect.images.modes import SIXTEEN_BITS, in_plain_mode, is_lossy_webp
+from dereflect.images.picture import Array, Metadata, Picture, convert_depth
+from dereflect.images.profiles import Tagged, srgb_curve_profile
+from dereflect.images.survey import Facts, profile_of, settle, survey
 from dereflect.limits import DEFAULT_MAX_PIXELS
 
-PICTURE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".avif",
-    )
-)
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF")
-_LOSSY_FORMATS = ("JPEG", "MPO", "HEIF", "AVIF")
-_STILL_FORMATS = ("MPO", "HEIF", "AVIF")  # may hold further pictures; the first is the photo
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_LOSSY_FORMATS = ("JPEG", "HEIF", "AVIF")
+_STILL_FORMATS = ("JPEG", "HEIF")  # may hold further pictures; the first, or the primary, is the photo
 _pillow_limit = threading.Lock()
+
+
+@dataclass
+class Opened:
+    """A file that is understood, and not yet decoded; `image` is None where Pillow cannot open it."""
+
+    facts: Facts
+    image: ImageFile.ImageFile | None
+    width: int
+    height: int
 
 
 def read(
@@ -62,11 +56,11 @@ def read(
         MissingExtra: HEIC or 16-bit colour without the package that reads it.
     """
     name = UNNAMED if isinstance(source, bytes) else os.fspath(source)
-    with _opened(source, max_pixels) as (image, file):
-        if short_side:
-            image.draft(image.mode, (short_side, short_side))
+    with _opened(source, max_pixels) as found:
+        if short_side and found.image is not None:
+            found.image.draft(found.image.mode, (short_side, short_side))
         try:
-            return _decode(image, file, name)
+            return _decode(found, name)
         except DereflectError as error:
             raise error.about(name) from error
         except Exception as error:  # decoders raise whatever they like on damaged files
@@ -81,8 +75,8 @@ def probe(
     Raises:
         InputError, MissingExtra: as `read`.
     """
-    with _opened(source, max_pixels) as (image, _):
-        return _format(image), image.width, image.height
+    with _opened(source, max_pixels) as found:
+        return found.facts.format, found.width, found.height
 
 
 def upright_size(
@@ -93,80 +87,13 @@ def upright_size(
     Raises:
         InputError, MissingExtra: as `read`.
     """
-    with _opened(source, max_pixels) as (image, _):
-        turned = image.getexif().get(metadata.ORIENTATION, 1) >= 5
-        return (image.height, image.width) if turned else (image.width, image.height)
-
-
-def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Take a picture in any shape that a program may hold it.
-
-    Args:
-        source: a path, a file's bytes, a Pillow image, a numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W,
-            4) of uint8, uint16 or floats in [0, 1], or a torch tensor (C, H, W) or (1, C, H, W) of the same
-            kinds.
-        max_pixels: refuse larger pictures.
-
-    Raises:
-        InputError: none of these, or as `read`.
-    """
-    if isinstance(source, Picture):
-        return source
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return read(bytes(source), max_pixels)
-    if isinstance(source, (str, os.PathLike)):
-        return read(source, max_pixels)
-    if isinstance(source, Image.Image):
-        try:
-            source.load()
-            return _from_pillow(source)
-        except OSError as error:
-            raise InputError(UNNAMED, f"damaged ({first_line(error)})") from error
-    if isinstance(source, np.ndarray):
-        return from_array(source)
-    if hasattr(source, "detach"):
-        tensor = source.detach().cpu()
-        if tensor.ndim == 4 and tensor.shape[0] == 1:
-            tensor = tensor[0]
-        if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
-            raise InputError(
-                f"tensor of shape {tuple(source.shape)}", "give one picture, (C, H, W) with C 1, 3 or 4"
-            )
-        if tensor.dtype.is_floating_point:
-            tensor = tensor.float()
-        return from_array(np.moveaxis(tensor.numpy(), 0, -1))
-    raise InputError(
-        type(source).__name__, "is not a picture; give a path, bytes, Pillow image, array or tensor"
-    )
-
-
-def from_array(values: Array) -> Picture:
-    """A picture from (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) values; see `read_any`."""
-    if (
-        values.ndim not in (2, 3)
-        or 0 in values.shape
-        or (values.ndim == 3 and values.shape[2] not in (1, 3, 4))
-    ):
-        raise InputError(f"array of shape {values.shape}", "give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    if np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float32)
-        if not np.isfinite(values).all() or values.min() < -0.01 or values.max() > 1.01:
-            raise InputError("array of floats", "values must be finite and lie in [0, 1]")
-        values = values.clip(0.0, 1.0)
-    elif values.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"array of {values.dtype}", "give uint8, uint16, or floats in [0, 1]")
-    alpha = None
-    if values.ndim == 3 and values.shape[2] == 4:
-        values, alpha = values[..., :3], np.ascontiguousarray(values[..., 3])
-    elif values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    return Picture(np.ascontiguousarray(values), alpha)
+    with _opened(source, max_pixels) as found:
+        _, orientation, _ = settle(found.facts, found.image)
+        return (found.height, found.width) if orientation >= 5 else (found.width, found.height)
 
 
 @contextlib.contextmanager
-def _opened(
-    source: str | os.PathLike[str] | bytes, limit: int
-) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO]]:
+def _opened(source: str | os.PathLike[str] | bytes, limit: int) -> Iterator[Opened]:
     name = UNNAMED if isinstance(source, bytes) else os.fspath(source)
     with contextlib.ExitStack() as stack:
         file: BinaryIO
@@ -180,140 +107,213 @@ def _opened(
             except (OSError, ValueError) as error:
                 raise InputError(name, first_line(error)) from error
         try:
-            head = file.read(32)
-            if not head:
+            if not file.seekable():
+                file = io.BytesIO(file.read())
+            if not file.read(1):
                 raise InputError(name, "is empty")
-            image = stack.enter_context(_open_image(file, head, name))
+            facts = survey(file, name)
+            image = _open_image(facts)
+            if image is not None:
+                stack.enter_context(image)
+        except DereflectError as error:
+            raise error.about(name) from error
         except (UnidentifiedImageError, SyntaxError) as error:
-            raise InputError(name, "is not a picture that can be read, or is damaged") from error
-        except DereflectError:
-            raise
+            raise InputError(
+                name, f"is not a picture that can be read, or is damaged (it begins as {facts.format})"
+            ) from error
         except Exception as error:
             raise InputError(name, f"cannot be read ({first_line(error)})") from error
-        millions = image.width * image.height / 1e6
+        found = _measured(facts, image)
+        millions = found.width * found.height / 1e6
         if millions * 1e6 > limit:
             raise InputError(
                 name,
-                f"{image.width} x {image.height} is {millions:.0f} megapixels, over the limit of "
+                f"{found.width} x {found.height} is {millions:.0f} megapixels, over the limit of "
                 f"{limit / 1e6:.0f}",
                 remedy=Remedy("raise it with {}", "max_pixels"),
             )
-        yield image, file
+        yield found
 
 
-def _open_image(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFile:
-    formats: tuple[str, ...] = _FORMATS
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head:
+def _measured(facts: Facts, image: ImageFile.ImageFile | None) -> Opened:
+    if image is not None:
+        return Opened(facts, image, image.width, image.height)
+    assert facts.page is not None  # of all kinds, only a TIFF is read without Pillow
+    return Opened(facts, None, facts.page.width, facts.page.height)
+
+
+def _open_image(facts: Facts) -> ImageFile.ImageFile | None:
+    """The picture as Pillow opens it, not loaded; None for a TIFF that Pillow does not know."""
+    if facts.format == "HEIF":
         try:
             import pillow_heif
         except ImportError as error:
-            raise MissingExtra("pillow-heif", "heif", "HEIC", name) from error
+            raise MissingExtra("pillow-heif", "heif", "HEIC") from error
         pillow_heif.register_heif_opener()
-        formats = ("HEIF",)
     Image.init()  # a list of formats makes Pillow look only at readers that are imported already
-    formats = tuple(name for name in formats if name in Image.OPEN)
-    file.seek(0)
+    if facts.format not in Image.OPEN:
+        raise InputError(UNNAMED, f"is {facts.format}, which this build of Pillow does not read")
     # Pillow has a limit of its own, lower than ours, in a module-wide variable; ours is checked by the
     # caller.
     with _pillow_limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=formats)
+            return Image.open(facts.stream, formats=(facts.format,))
+        except (UnidentifiedImageError, SyntaxError, ValueError, TypeError, KeyError):
+            if facts.page is None or facts.page.width * facts.page.height == 0:
+                raise
+            return None
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Picture:
-    frames = getattr(image, "n_frames", 1)
-    notes: list[str] = []
-    if frames > 1 and image.format == "TIFF":
-        notes.append(f"has {frames} pages; the first is used")
-    elif frames > 1 and image.format not in _STILL_FORMATS:
-        raise InputError(
-            UNNAMED, f"is animated ({frames} frames); save the frame that you want as a still picture"
-        )
-    if image.info.get("bit_depth", 8) > 8:
-        notes.append(f"its {image.info['bit_depth']} bits a sample are read as 8")
-    file.seek(0)
-    bits = deep.sample_bits(image, file.read(32))
-    values = orientation = None
-    if bits > 8 and image.mode not in ("I;16", "I;16B", "I;16L", "I"):
-        if bits != 16 or image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA"):
-            raise InputError(
-                UNNAMED, f"is {image.mode} with {bits} bits a sample; convert it to RGB with 8 or 16"
-            )
-        file.seek(0)
-        values = deep.read_deep(file.read())
-        if image.format == "TIFF":  # Pillow will turn its own pixels and forget that it did; libvips does not
-            orientation = image.getexif().get(metadata.ORIENTATION, 1)
-    lossless = image.format not in _LOSSY_FORMATS and not (image.format == "WEBP" and _is_lossy_webp(file))
+def _decode(found: Opened, name: str) -> Picture:
+    facts, image = found.facts, found.image
+    if image is not None:
+        _refuse_animation(facts, image)
+    known, orientation, more = settle(facts, image)
+    notes = [*facts.notes, *more]
+    lossless = facts.format not in _LOSSY_FORMATS and not (
+        facts.format == "WEBP" and is_lossy_webp(facts.stream)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. of odd EXIF; what cannot be read is an error, the rest is kept
-        image.load()
-    picture = _from_pillow(image, values, orientation)
-    return replace(picture, suffix=Path(name).suffix, lossless=lossless, notes=(*notes, *picture.notes))
+        values, known, orientation = _values(found, known, orientation, notes)
+    values = metadata.apply_orientation(values, orientation)
+    values, known = in_known_colours(values, facts, known, notes)
+    return as_picture(values, known, facts.format, Path(name).suffix, lossless, notes)
 
 
-def _from_pillow(image: Image.Image, values: Array | None = None, orientation: int | None = None) -> Picture:
-    """A `Picture` of a loaded Pillow image.
-
-    Args:
-        image: the image.
-        values: (H, W, C) uint16 that stand for its pixels, where Pillow has lost bits.
-        orientation: how those lie, where Pillow no longer knows.
-    """
-    known, found = metadata.collect(image)
-    notes: list[str] = []
-    if values is None:
-        image, known = _in_plain_mode(image, known, notes)
-        values = np.asarray(image)
-    if values.dtype not in (np.uint8, np.uint16):
-        values = values.clip(0, 65535).astype(np.uint16)  # 16-bit grey that Pillow widened to 32
-    values = metadata.apply_orientation(values, found if orientation is None else orientation)
-    if values.ndim == 2:
-        values = values[..., None]
+def as_picture(
+    values: Array, known: Metadata, format_name: str, suffix: str, lossless: bool, notes: list[str]
+) -> Picture:
+    """A picture of (H, W, 1 to 4) upright values, grey or RGB with alpha last."""
     colours = 3 if values.shape[2] >= 3 else 1
     alpha = np.ascontiguousarray(values[..., colours]) if values.shape[2] > colours else None
     pixels = np.ascontiguousarray(values[..., :3] if colours == 3 else values[..., 0])
-    return Picture(pixels, alpha, known, _format(image), notes=tuple(notes))
+    return Picture(pixels, alpha, known, format_name, suffix, lossless, tuple(dict.fromkeys(notes)))
 
 
-def _in_plain_mode(image: Image.Image, known: Metadata, notes: list[str]) -> tuple[Image.Image, Metadata]:
-    """Bring any Pillow mode to L, LA, RGB, RGBA or 16-bit grey, or refuse it."""
-    found = image.format
-    if image.mode in ("L", "RGB", "P", "PA") and "transparency" in image.info:
-        image = image.convert("LA" if image.mode == "L" else "RGBA")
-    elif image.mode in ("P", "YCbCr", "RGBX"):
-        image = image.convert("RGB")
-    elif image.mode in ("PA", "RGBa"):
-        image = image.convert("RGBA")
-    elif image.mode == "La":
-        image = image.convert("LA")
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode == "CMYK":
-        if not colour.is_cmyk(known.icc):
-            raise InputError(UNNAMED, "is CMYK without a colour profile; convert it to RGB")
-        image = colour.cmyk_to_srgb(image, known.icc or b"")
-        known = replace(known, icc=None)
-        notes.append("CMYK was converted to sRGB by its profile")
-    elif image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I"):
-        raise InputError(UNNAMED, f"has the colour mode {image.mode}; convert it to RGB")
-    image.format = found
-    return image, known
+def _refuse_animation(facts: Facts, image: ImageFile.ImageFile) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames <= 1 or facts.format == "TIFF":
+        return
+    if facts.format == "HEIF":
+        facts.notes.append(f"holds {frames} pictures; the main one is used")
+    elif facts.format not in _STILL_FORMATS:
+        raise InputError(
+            UNNAMED, f"is animated ({frames} frames); save the frame that you want as a still picture"
+        )
 
 
-def _format(image: Image.Image) -> str:
-    found = image.format or ""
-    return "JPEG" if found == "MPO" else found
+def _values(
+    found: Opened, known: Metadata, orientation: int, notes: list[str]
+) -> tuple[Array, Metadata, int]:
+    """Decode to (H, W, 1 to 4) uint8 or uint16, with what has become of metadata and orientation by it."""
+    facts, image = found.facts, found.image
+    page = facts.page
+    if page is not None and (page.bits > 8 or image is None or _channels_differ(found)):
+        values, more = tiff_pixels.decode(page, facts.stream, image)
+        notes += more
+        return values, known, orientation
+    assert image is not None
+    if facts.format == "PNG" and facts.bits == 16 and image.mode not in SIXTEEN_BITS:
+        facts.stream.seek(0)
+        return _with_transparent(deep.read_deep(facts.stream.read()), facts), known, orientation
+    if facts.tagged is not None and facts.tagged.high_dynamic_range and facts.bits > 8:
+        deep_values, turned = _deep_values(found)
+        if deep_values is not None:
+            notes[:] = [note for note in notes if not note.endswith("are read as 8")]
+            return deep_values, known, 1 if turned else orientation
+    loaded = _loaded(image, facts, notes)
+    if facts.format == "PNG" and facts.transparent is not None:
+        loaded.info.pop("transparency", None)
+    plain, known = in_plain_mode(loaded, known, notes)
+    values = np.asarray(plain)
+    values = values.astype(np.uint16) if values.dtype not in (np.uint8, np.uint16) else values
+    return _with_transparent(values if values.ndim == 3 else values[..., None], facts), known, orientation
 
 
-def _is_lossy_webp(file: BinaryIO) -> bool:
-    file.seek(12)
-    while len(chunk := file.read(8)) == 8:
-        if chunk[:4] in (b"VP8 ", b"VP8L"):
-            return chunk[:4] == b"VP8 "
-        size = int.from_bytes(chunk[4:], "little")
-        file.seek(size + size % 2, os.SEEK_CUR)
-    return True
+def _channels_differ(found: Opened) -> bool:
+    """Whether Pillow takes a channel for alpha that the TIFF does not call alpha, or the other way round."""
+    page, image = found.facts.page, found.image
+    assert page is not None
+    assert image is not None
+    if image.mode in ("P", "PA", "CMYK", "1"):
+        return False
+    return (image.mode in ("RGBA", "RGBa", "LA", "La", "RGBX")) != (page.alpha is not None)
+
+
+def _loaded(image: ImageFile.ImageFile, facts: Facts, notes: list[str]) -> Image.Image:
+    try:
+        image.load()
+        return image
+    except OSError as error:
+        if facts.format != "JPEG" or "truncated" not in str(error):
+            raise
+    facts.stream.seek(0)
+    content, note = jpeg.mended(facts.stream.read())
+    notes.append(note)
+    mended = Image.open(io.BytesIO(content), formats=("JPEG",))
+    mended.load()
+    return mended
+
+
+def _with_transparent(values: Array, facts: Facts) -> Array:
+    """With alpha where a PNG calls one grey or colour transparent."""
+    if (
+        facts.transparent is None
+        or values.shape[2] not in (1, 3)
+        or len(facts.transparent) != values.shape[2]
+    ):
+        return values
+    largest = (1 << facts.bits) - 1
+    white = np.iinfo(values.dtype).max
+    key = [(level & largest) * white // largest for level in facts.transparent]
+    return np.dstack([values, np.where((values == key).all(axis=2), 0, white).astype(values.dtype)])
+
+
+def _deep_values(found: Opened) -> tuple[Array | None, bool]:
+    """HEIC or AVIF of more than 8 bits as (H, W, 3) uint16, where a library at hand gives them; whether it
+    has turned them upright."""
+    found.facts.stream.seek(0)
+    content = found.facts.stream.read()
+    if found.facts.format == "HEIF":
+        import pillow_heif
+
+        deep_image = pillow_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
+        values = np.asarray(deep_image)
+        turned = False
+    else:
+        try:
+            values, turned = deep.read_deep(content), True
+        except DereflectError:
+            return None, False
+    if values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < 3:
+        return None, False
+    return values[..., :3], turned
+
+
+def in_known_colours(
+    values: Array, facts: Facts, known: Metadata, notes: list[str]
+) -> tuple[Array, Metadata]:
+    """Pixels and profile that belong together and convert both ways."""
+    count = 3 if values.shape[2] >= 3 else 1
+    icc, tagged = profile_of(facts, known, grey=count == 1)
+    if tagged is not None:
+        values, icc = _tone_mapped(values, tagged, count, notes)
+    elif icc and count == 3 and colour.is_one_way(icc):
+        converted = colour.to_srgb(np.ascontiguousarray(values[..., :3]), icc)
+        values, icc = np.dstack([converted, values[..., 3:]]), None
+        notes.append("its colour profile cannot be converted back to; the colours were converted to sRGB")
+    return values, replace(known, icc=icc)
+
+
+def _tone_mapped(values: Array, tagged: Tagged, count: int, notes: list[str]) -> tuple[Array, bytes | None]:
+    name = "PQ" if tagged.transfer == 16 else "HLG"
+    notes.append(f"is a picture of high dynamic range ({name}); it was tone-mapped to the ordinary range")
+    colours = values[..., :3] if count == 3 else values[..., 0]
+    mapped = convert_depth(hdr.tone_mapped(colours, tagged), np.dtype(np.uint8))
+    values = np.dstack([mapped, convert_depth(values[..., count:], mapped.dtype)])
+    return values, srgb_curve_profile(tagged.chromaticities) if count == 3 else None

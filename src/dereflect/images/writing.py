@@ -11,21 +11,14 @@ import numpy as np
 
 from dereflect.errors import OVERWRITE, UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.files import writing
+from dereflect.images.containers import SUFFIXES
+from dereflect.images.jpeg import iptc_segment
+from dereflect.images.keeping import fitted
 from dereflect.images.picture import Metadata, Picture, convert_depth
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF", "webp": "WEBP"}
 """Names of the option ``format`` to Pillow's names; ``keep`` takes the input's own."""
 
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "TIFF": (".tiff", ".tif"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "HEIF": (".heic", ".heif"),
-    "AVIF": (".avif",),
-}
-_LONGEST_SEGMENT = 65_500  # bytes of EXIF or XMP that one JPEG segment holds, its marker apart
 QUALITY = 95
 
 
@@ -40,12 +33,12 @@ def target_format(source: str, wanted: str = "keep") -> str:
         if wanted not in FORMATS:
             raise InputError(wanted, f"unknown; one of keep, {', '.join(FORMATS)}", option="format")
         return FORMATS[wanted]
-    return source if source in _SUFFIXES else "PNG"  # arrays have no format; GIF has too few colours
+    return source if source in SUFFIXES and source != "GIF" else "PNG"  # GIF has too few colours
 
 
 def suffix_of(format_name: str, own: str = "") -> str:
     """The extension of a format; the picture's own where it is a true one (``.JPG`` stays ``.JPG``)."""
-    known = _SUFFIXES[format_name]
+    known = SUFFIXES[format_name]
     return own if own.lower() in known else known[0]
 
 
@@ -65,20 +58,13 @@ def encode(picture: Picture, format_name: str, metadata: bool = True) -> bytes:
         InputError: the format cannot hold the picture (alpha in a JPEG), or is too small for it.
         MissingExtra: HEIC or 16-bit colour without the package that writes it.
     """
-    if not metadata:
-        picture = replace(picture, metadata=Metadata(icc=picture.metadata.icc))
-    if picture.alpha is not None and format_name == "JPEG":
-        raise InputError(
-            UNNAMED,
-            "has transparency, which JPEG cannot hold",
-            remedy=Remedy("choose {} png, tiff or webp", "format"),
-        )
+    picture, _ = fitted(_stripped(picture, metadata), format_name)
     if format_name == "TIFF":
-        from dereflect.images.tiff import encode_tiff
+        from dereflect.images.tiff_writing import encode_tiff
 
         return encode_tiff(picture)
     if format_name == "PNG" and picture.pixels.dtype != np.uint8:
-        from dereflect.images.png import encode_deep_png
+        from dereflect.images.png_writing import encode_deep_png
 
         return encode_deep_png(picture.with_pixels(convert_depth(picture.pixels, np.dtype(np.uint16))))
     image = picture.with_pixels(convert_depth(picture.pixels, np.dtype(np.uint8))).to_pil()
@@ -92,7 +78,31 @@ def encode(picture: Picture, format_name: str, metadata: bool = True) -> bytes:
             f"cannot be written as {format_name} ({first_line(error)})",
             remedy=Remedy("choose another {}", "format"),
         ) from error
+    if format_name == "PNG":
+        return _with_png_texts(buffer.getvalue(), picture.metadata)
     return buffer.getvalue()
+
+
+def loss(picture: Picture, format_name: str, metadata: bool = True) -> str:
+    """One sentence on what a format will not hold of a picture's metadata; "" where it holds all.
+
+    Raises:
+        InputError: as `encode`.
+    """
+    return fitted(_stripped(picture, metadata), format_name)[1]
+
+
+def _stripped(picture: Picture, metadata: bool) -> Picture:
+    return picture if metadata else replace(picture, metadata=Metadata(icc=picture.metadata.icc))
+
+
+def _with_png_texts(content: bytes, known: Metadata) -> bytes:
+    """With what Pillow does not write by itself."""
+    if not (known.texts or known.iptc or known.comment or known.time):
+        return content
+    from dereflect.images.png_writing import with_metadata
+
+    return with_metadata(content, replace(known, exif=None, icc=None, xmp=None, dpi=None))
 
 
 def _save_options(picture: Picture, format_name: str) -> dict[str, Any]:
@@ -107,8 +117,10 @@ def _save_options(picture: Picture, format_name: str) -> dict[str, Any]:
     exif, xmp = known.exif, known.xmp
     if format_name == "JPEG":
         options |= {"quality": QUALITY, "subsampling": 0}
-        exif = exif if exif and len(exif) <= _LONGEST_SEGMENT else None
-        xmp = xmp if xmp and len(xmp) <= _LONGEST_SEGMENT else None
+        if known.comment:
+            options["comment"] = known.comment
+        if known.iptc:
+            options["extra"] = iptc_segment(known.iptc)
     elif format_name == "WEBP":
         options |= {"lossless": picture.lossless, "quality": QUALITY, "exact": True}
     elif format_name == "HEIF":

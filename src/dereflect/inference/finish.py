@@ -97,7 +97,7 @@ def _transmission_pixels(
 def _own_pixels(layer: Tensor, prepared: Prepared, dtype: np.dtype[np.generic]) -> Array:
     """(3, rows, W) sRGB floats to the picture's own space and depth, rounded; floats stay in sRGB."""
     if prepared.picture.grey:
-        layer = (layer * torch.tensor(LUMA)[:, None, None]).sum(0)
-        return convert_depth(layer.numpy(), dtype)
+        layer = (layer * torch.tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
     pixels = convert_depth(layer.permute(1, 2, 0).numpy(), dtype)
+    pixels = pixels[..., 0] if prepared.picture.grey else pixels
     return pixels if prepared.space is None or dtype == np.float32 else prepared.space.from_srgb(pixels)

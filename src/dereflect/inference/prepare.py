@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from dereflect.images import Picture, read_any
-from dereflect.images.colour import ColourSpace, colour_space
+from dereflect.images.colour import Space, colour_space
 from dereflect.images.picture import Array
 from dereflect.images.tensors import to_tensor
 from dereflect.inference.plan import Plan, Quality, Settings, make_plan
@@ -34,7 +34,7 @@ class Prepared:
     Attributes:
         picture: the input, upright.
         plan: whether the network sees it whole, fitted or in tiles.
-        space: its colour space; None where that is sRGB, or grey.
+        space: its colour space; None where that is sRGB.
         seen: (3, h, w) float32 sRGB in [0, 1], what the network sees; None for tiles, which are cut later.
         name: to call outputs by.
         quality, seed: how the network is to run.
@@ -44,7 +44,7 @@ class Prepared:
 
     picture: Picture
     plan: Plan
-    space: ColourSpace | None
+    space: Space | None
     seen: Tensor | None
     name: str = "picture"
     quality: Quality = "fast"
@@ -79,7 +79,7 @@ def prepare(image: Any, settings: Settings, traits: Traits, budget: int) -> Prep
     picture = read_any(image, settings.max_pixels)
     started = time.perf_counter()
     plan = make_plan(picture.height, picture.width, traits, budget, settings.tile, settings.max_size)
-    space = None if picture.grey else colour_space(picture.metadata.icc)
+    space = colour_space(picture.metadata.icc, picture.grey)
     seen = None
     if plan.kind == "whole":
         seen = _as_seen(picture.pixels, space)
@@ -117,10 +117,10 @@ def _reduced(picture: Picture, height: int, width: int) -> Array:
     return small[..., 0] if picture.grey else small
 
 
-def _as_seen(pixels: Array, space: ColourSpace | None) -> Tensor:
+def _as_seen(pixels: Array, space: Space | None) -> Tensor:
     """Pixels of any depth, (H, W) or (H, W, 3), as (3, H, W) float32 sRGB in [0, 1]; grey three times."""
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
     if space is not None:
         pixels = space.to_srgb(pixels)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
     return to_tensor(pixels)

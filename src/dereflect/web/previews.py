@@ -18,7 +18,7 @@ LAYERS = {"photo": "blended", "transmission": "transmission", "reflection": "ref
 
 def preview(picture: Picture) -> bytes:
     """A JPEG in sRGB of at most `LONGEST_SIDE` pixels; transparency is left out."""
-    space = None if picture.grey else colour_space(picture.metadata.icc)
+    space = colour_space(picture.metadata.icc, picture.grey)
     pixels = picture.pixels if space is None else space.to_srgb(picture.pixels)
     image = Image.fromarray(convert_depth(pixels, np.dtype(np.uint8))).convert("RGB")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC)

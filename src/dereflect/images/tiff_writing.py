@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from dereflect.errors import UNNAMED, InputError, Remedy
-from dereflect.images.metadata import DESCRIPTIVE_TAGS, EXIF_FOLDER, GPS_FOLDER
+from dereflect.images.metadata import DESCRIPTIVE_TAGS, FOLDERS, IPTC_TAG
 from dereflect.images.picture import Metadata, Picture, convert_depth
 
 _ROWS = 64  # of one strip
@@ -69,6 +69,9 @@ def _describe(tags: Any, known: Metadata) -> None:
     if known.xmp:
         tags.tagtype[700] = _BYTE
         tags[700] = known.xmp
+    if known.iptc:
+        tags.tagtype[IPTC_TAG] = _UNDEFINED
+        tags[IPTC_TAG] = known.iptc
     if known.dpi:
         tags[282], tags[283] = (IFDRational(round(value * 1000), 1000) for value in known.dpi)
         tags[296] = 2  # dots an inch
@@ -82,7 +85,7 @@ def _exif_tags(exif: bytes | None) -> dict[int, Any]:
     block.load(exif)
     found: dict[int, Any] = {}
     for tag in DESCRIPTIVE_TAGS:
-        value: Any = dict(block.get_ifd(tag)) if tag in (EXIF_FOLDER, GPS_FOLDER) else block.get(tag)
+        value: Any = dict(block.get_ifd(tag)) if tag in FOLDERS else block.get(tag)
         if isinstance(value, dict):
             value = {inner: item for inner, item in value.items() if _writable(inner, item, tag)}
         if value and (isinstance(value, dict) or _writable(tag, value)):
