@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from dereflect import images
 from dereflect.errors import DereflectError, InputError
-from dereflect.images import Picture
+from dereflect.images import Picture, writing
+from dereflect.images.keeping import LONGEST_SIDE
 from dereflect.images.picture import Array
+from dereflect.images.resizing import within
 from dereflect.images.writing import target_format
 
 Layers = Literal["both", "transmission", "reflection"]
@@ -89,10 +91,12 @@ class Separation:
         """Blended, transmission and reflection beside one another, in 8 bit."""
         return self.side_by_side_picture().to_pil()
 
-    def side_by_side_picture(self) -> Picture:
-        """As `side_by_side`, with metadata and full depth."""
-        blended = self.pictures["blended"]
+    def side_by_side_picture(self, longest: int | None = None) -> Picture:
+        """As `side_by_side`, with metadata and full depth; reduced to sides of `longest` pixels at most."""
         parts = [self.pictures[name] for name in ("blended", "transmission", "reflection")]
+        if longest is not None:
+            parts = [within(part, longest // 3, longest) for part in parts]
+        blended = parts[0]
         alpha = None if blended.alpha is None else np.hstack([blended.alpha] * 3)
         return replace(blended, pixels=np.hstack([part.pixels for part in parts]), alpha=alpha)
 
@@ -153,12 +157,27 @@ class Separation:
         name = target_format(self.pictures["blended"].format, format)
         contents = {}
         for layer, path in paths.items():
-            picture = self.side_by_side_picture() if layer == "side_by_side" else self.pictures[layer]
+            beside = layer == "side_by_side"
+            picture = self.side_by_side_picture(LONGEST_SIDE.get(name)) if beside else self.pictures[layer]
             try:
-                contents[path] = images.writing.encode(picture, name, metadata)
+                contents[path] = writing.encode(picture, name, metadata)
             except DereflectError as error:
                 raise error.about(path) from error
         return contents
+
+    def losses(self, layers: Iterable[str], format: str = "keep", metadata: bool = True) -> tuple[str, ...]:
+        """What files of some layers cannot keep of the input, one sentence each.
+
+        Raises:
+            InputError: the format cannot hold the picture.
+        """
+        blended = self.pictures["blended"]
+        name = target_format(blended.format, format)
+        lost = [writing.loss(blended, name, metadata)]
+        longest = LONGEST_SIDE.get(name)
+        if "side_by_side" in layers and longest is not None and 3 * blended.width > longest:
+            lost.append(f"the side-by-side picture is reduced: {name} ends at {longest} pixels")
+        return tuple(words for words in lost if words)
 
 
 def output_paths(

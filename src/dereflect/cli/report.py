@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -68,8 +69,16 @@ class Report:
         if self._bar is not None:
             self._bar.update(self._task, name=path.name[-40:])
 
-    def separated(self, path: Path, result: Separation, outputs: dict[str, Path], seconds: float) -> None:
-        """A photo is done."""
+    def separated(
+        self,
+        path: Path,
+        result: Separation,
+        outputs: dict[str, Path],
+        seconds: float,
+        lost: Sequence[str] = (),
+    ) -> None:
+        """A photo is done; `lost` says what its format could not keep."""
+        notes = [*result.notes, *lost]
         self.done += 1
         self._advance()
         picture, name = result.pictures["blended"], escaped(str(path))
@@ -87,9 +96,9 @@ class Report:
                 version=result.version,
                 device=result.device,
                 residual=round(result.residual, 5),
-                notes=list(result.notes),
+                notes=notes,
             )
-        for note in result.notes:
+        for note in notes:
             self._line(f"{name}: {note}", error=True)
         if self.verbose:
             self._line(

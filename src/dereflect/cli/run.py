@@ -33,6 +33,8 @@ class _Done(NamedTuple):
     result: Separation
     paths: dict[str, Path]
     seconds: float
+    lost: tuple[str, ...]
+    """What its format could not keep."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Run:
             if done is None:
                 report.skipped(photo.path)
             else:
-                report.separated(photo.path, done.result, done.paths, done.seconds)
+                report.separated(photo.path, done.result, done.paths, done.seconds, done.lost)
 
     def _one(self, photo: InputFile, inputs: set[str]) -> _Done | None:
         """Separate one photo; None if its outputs are there already."""
@@ -85,7 +87,8 @@ class Run:
         if charts:
             charts = {name: path for name, path in charts.items() if name in missing}
             write_explanations(self.separator.method, result, charts)
-        return _Done(result, paths, time.perf_counter() - started)
+        lost = result.losses(paths, self.result.format.value, not self.result.strip_metadata)
+        return _Done(result, paths, time.perf_counter() - started, lost)
 
     def _write(self, result: Separation, paths: dict[str, Path]) -> None:
         """Write layers; one that another run has written meanwhile is as good, if such are to be skipped."""

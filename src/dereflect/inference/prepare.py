@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from dereflect.images import Picture, read_any
 from dereflect.images.colour import Space, colour_space
 from dereflect.images.picture import Array
+from dereflect.images.resizing import reduced
 from dereflect.images.tensors import to_tensor
 from dereflect.inference.plan import Plan, Quality, Settings, make_plan
 from dereflect.methods.contract import Traits
@@ -84,7 +84,7 @@ def prepare(image: Any, settings: Settings, traits: Traits, budget: int) -> Prep
     if plan.kind == "whole":
         seen = _as_seen(picture.pixels, space)
     elif plan.kind == "fitted":
-        seen = _as_seen(_reduced(picture, plan.height, plan.width), space)
+        seen = _as_seen(reduced(picture, plan.height, plan.width), space)
     return Prepared(
         picture,
         plan,
@@ -95,26 +95,6 @@ def prepare(image: Any, settings: Settings, traits: Traits, budget: int) -> Prep
         settings.seed,
         seconds=time.perf_counter() - started,
     )
-
-
-def _reduced(picture: Picture, height: int, width: int) -> Array:
-    """The pixels reduced to (height, width) or (height, width, 3), every original pixel counted."""
-    pixels = picture.pixels
-    if pixels.dtype == np.uint8:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-    planes = pixels[..., None] if picture.grey else pixels
-    resized = [
-        np.asarray(
-            Image.fromarray(planes[..., channel].astype(np.float32)).resize(
-                (width, height), Image.Resampling.BICUBIC
-            )
-        )
-        for channel in range(planes.shape[2])
-    ]
-    small = np.stack(resized, axis=-1).clip(0, picture.scale)
-    if pixels.dtype == np.uint16:
-        small = np.rint(small).astype(np.uint16)
-    return small[..., 0] if picture.grey else small
 
 
 def _as_seen(pixels: Array, space: Space | None) -> Tensor:

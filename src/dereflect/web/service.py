@@ -256,6 +256,8 @@ class Service:
         result = separator.develop(analysis, strength=render.strength, mask=render.mask)
         format_name = target_format(photo.format, render.format)
         facts = describe(result)
+        if lost := images.loss(result.pictures["transmission"], format_name, render.metadata):
+            facts["notes"].append(lost)
         if render.layers != "both":
             content = images.encode(result.pictures[render.layers], format_name, render.metadata)
             return Answer(content, photo.name_of(render.layers, render.format), facts)
