@@ -62,6 +62,13 @@ def test_unknown_model_names_the_nearest_in_one_line_and_exits_2(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_verb_the_help_is_shown_and_the_exit_code_is_2():
+    done = dereflect()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "separate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_unknown_verb_exits_2():
     done = dereflect("seperate")
     assert done.returncode == 2
@@ -88,6 +95,8 @@ def test_settings_are_strings_and_may_hold_equals_signs():
             "--nope: no such option (perhaps --dtype, --model); see  dereflect separate --help",
         ),
         ("separate", "INPUT...: is missing; see  dereflect separate --help"),
+        ("synthesize", "--output: is missing; see  dereflect synthesize --help"),
+        ("data check", "FOLDER: is missing; see  dereflect data check --help"),
         ("batch a b c", "c: not expected here; see  dereflect batch --help"),
         ("separate x --strength 3", "--strength: should be less than or equal to 1; see  dereflect sep"),
         ("separate x --device gpu", "--device: 'gpu' is not one of 'auto', 'cpu', 'cuda', 'mps'; see  der"),

@@ -76,7 +76,8 @@ def _root(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
+        with contextlib.redirect_stdout(sys.stderr):  # where typer has rich, get_help prints by itself
+            typer.echo(context.get_help())
         raise typer.Exit(2)
 
 
