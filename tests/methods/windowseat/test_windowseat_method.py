@@ -187,7 +187,7 @@ def test_without_weights_it_says_what_to_fetch_and_fetches_nothing(
     monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"about 45 GB.*Qwen-Image-Edit-2509.*Apache-2\.0.*--yes"):
         load_method("windowseat")
-    with pytest.raises(ModelError, match=r"would fetch about 45 GB.*--yes"):
+    with pytest.raises(ModelError, match=r"would fetch about 45 GB.*yes=True"):
         family("windowseat").fetch("windowseat", False, {}, lambda words: None)
     with pytest.raises(InputError, match="no such folder"):
         family("windowseat").fetch("windowseat", True, {"base": "nowhere"}, lambda words: None)

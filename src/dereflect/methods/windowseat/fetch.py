@@ -14,7 +14,7 @@ import torch
 
 from dereflect.devices import available_memory
 from dereflect.downloads import Report, fetch_from_hub
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import InputError, ModelError, Option, Remedy
 from dereflect.methods.downloads import Say
 from dereflect.methods.windowseat.loading import ADAPTER, BASE
 from dereflect.weights import cache_folder
@@ -111,11 +111,9 @@ def download(
             raise InputError(text, "no such folder", setting=name)
     missing = [name for name in SOURCES if name not in sources]
     if missing and not yes:
-        raise ModelError(
-            "windowseat",
-            f"this would fetch {notice(missing)}; add --yes to agree, or give --set base=FOLDER --set "
-            "adapter=FOLDER",
-        )
+        given = [Option(name, "FOLDER", setting=True) for name in SOURCES]
+        remedy = Remedy("give {} to agree, or {} and {}", Option("yes", True), *given)
+        raise ModelError("windowseat", f"this would fetch {notice(missing)}", remedy=remedy)
     _check_disk(missing)
     for name in missing:
         repository, files = SOURCES[name]
