@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ROOMS = (
     ("_version", "errors", "escapes", "leftovers", "limits"),
-    ("files", "strict"),
+    ("files", "outputs", "strict"),
     ("recipes", "downloads"),
     ("devices", "images", "weights"),
     ("nn",),

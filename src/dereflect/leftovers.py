@@ -35,6 +35,11 @@ def displaced_name(name: str) -> str:
     return f"{_stem()}.old-{name}"
 
 
+def is_temporary(name: str) -> bool:
+    """Whether this is a name that `temporary_name` or `displaced_name` gives."""
+    return _NAME.fullmatch(name) is not None
+
+
 def is_left(name: str, changed: float) -> bool:
     """Whether `name` is a temporary name whose process is gone.
 

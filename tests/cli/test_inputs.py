@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dereflect.cli.inputs import OUTPUT_ENDINGS, find_photos
+from dereflect.cli.inputs import find_photos
+from dereflect.outputs import OUTPUT_ENDINGS
 
 ON_UNIX = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes need Unix")
 

@@ -18,6 +18,7 @@ from dereflect.batch.job import ATTEMPTS, BatchJob, Fleet
 from dereflect.batch.plan import BatchPhoto
 from dereflect.batch.work import ManifestRow, Worker, given_up
 from dereflect.errors import InputError, MissingExtra, Remedy, first_line
+from dereflect.escapes import escaped
 
 GROUPS_A_ROUND = 4096
 """Tasks handed to Ray at a time: bounds the driver's memory, whatever the number of photos."""
@@ -73,12 +74,13 @@ class ClusterWorker:
     def _do(self, photos: list[BatchPhoto]) -> Iterator[ManifestRow]:
         import ray
 
-        rows, begun = ray.get(self.ledger.recall.remote([photo.path for photo in photos]))
+        # Escaped, as in rows: a name that is no text cannot be an argument of a remote call.
+        rows, begun = ray.get(self.ledger.recall.remote([escaped(photo.path) for photo in photos]))
         yield from rows.values()
-        rest = [photo for photo in photos if photo.path not in rows]
-        yield from self._finish(photo for photo in rest if photo.path not in begun)
+        rest = [photo for photo in photos if escaped(photo.path) not in rows]
+        yield from self._finish(photo for photo in rest if escaped(photo.path) not in begun)
         for photo in rest:
-            attempts = begun.get(photo.path, 0)
+            attempts = begun.get(escaped(photo.path), 0)
             if attempts >= ATTEMPTS:
                 yield given_up(photo, self.job, attempts)
             elif attempts:
@@ -88,7 +90,9 @@ class ClusterWorker:
         import ray
 
         # The ledger must have noted a photo before it is touched, or a death would not count: hence `get`.
-        for row in self.worker.work(photos, lambda photo: ray.get(self.ledger.begin.remote(photo.path))):
+        for row in self.worker.work(
+            photos, lambda photo: ray.get(self.ledger.begin.remote(escaped(photo.path)))
+        ):
             yield ray.get(self.ledger.finish.remote(row))
 
 

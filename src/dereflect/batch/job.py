@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dereflect.errors import Spell
+from dereflect.escapes import escaped
 from dereflect.images import DEFAULT_MAX_PIXELS
 
 PhotoState = Literal["done", "refused", "failed"]
@@ -111,7 +112,15 @@ class Summary:
     failed: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of the first refusals and failures; the manifest has them all."""
+    folders: list[tuple[str, str]] = field(default_factory=list)
+    """(path, reason) of folders that could not be read."""
+    own_outputs: int = 0
+    """Pictures passed over because a run has written them beside their photo."""
     seconds: float = 0.0
+
+    def note_folder(self, path: str, reason: str) -> None:
+        """A folder cannot be read; the next run tries again."""
+        self.folders.append((escaped(path), reason))
 
     def count(self, row: Mapping[str, Any]) -> None:
         """Add one row of the manifest."""

@@ -15,10 +15,12 @@ from typing import Any
 
 from dereflect.batch.store import Store
 from dereflect.errors import InputError, MissingExtra, first_line
+from dereflect.escapes import unescaped
+from dereflect.outputs import BATCH_FOLDER
 
-FOLDER = "_dereflect/manifest"
+FOLDER = f"{BATCH_FOLDER}/manifest"
 COLUMNS = {
-    "path": "string",  # below the source
+    "path": "string",  # below the source; as all paths here in printable characters, see `escapes`
     "state": "string",  # done, refused, failed
     "error": "string",
     "source_bytes": "int64",
@@ -94,10 +96,14 @@ class Manifest:
         self._written = time.monotonic()
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The latest row of each photo, by its path, with the columns that a run needs to go on."""
+        """The latest row of each photo, by its path, with the columns that a run needs to go on.
+
+        Paths are as the file system has them, not escaped.
+        """
         latest: dict[str, dict[str, Any]] = {}
-        for part in self._parts():
-            for row in self._read_part(part, _NEEDED).to_pylist():
+        for part in self._read_parts(_NEEDED):
+            for row in part.to_pylist():
+                row |= {name: unescaped(row[name]) for name in ("path", "transmission", "reflection")}
                 known = latest.get(row["path"])
                 if known is None or known["finished"] <= row["finished"]:
                     latest[row["path"]] = row
@@ -106,7 +112,7 @@ class Manifest:
     def table(self) -> Any:
         """Everything as one `pyarrow.Table`, one row a photo, in the order of paths."""
         pyarrow = _import_pyarrow()
-        parts = [self._read_part(part) for part in self._parts()]
+        parts = self._read_parts()
         if not parts:
             return _table([])
         whole = pyarrow.concat_tables(parts).sort_by([("path", "ascending"), ("finished", "ascending")])
@@ -128,6 +134,16 @@ class Manifest:
 
     def _parts(self) -> list[str]:
         return sorted(path for path in self.store.entries(FOLDER) if path.endswith(".parquet"))
+
+    def _read_parts(self, columns: Iterable[str] | None = None) -> list[Any]:
+        """All parts; anew where another run has put some together meanwhile."""
+        for _ in range(10):
+            try:
+                return [self._read_part(part, columns) for part in self._parts()]
+            except InputError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        return [self._read_part(part, columns) for part in self._parts()]
 
     def _read_part(self, path: str, columns: Iterable[str] | None = None) -> Any:
         _import_pyarrow()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dereflect.batch.job import LARGEST_FILE, BatchJob, Summary
 from dereflect.batch.store import Store, StoredFile
 from dereflect.errors import InputError
 from dereflect.images import PICTURE_SUFFIXES
+from dereflect.outputs import photo_stems
 
 
 class BatchPhoto(NamedTuple):
@@ -33,7 +35,7 @@ def check_stores(source: Store, destination: Store) -> None:
         raise InputError(source, "no such folder")
     if source.local and source.files.isfile(source.root):
         raise InputError(source, "is a file; give a folder, or use `dereflect separate`")
-    if (source.protocol, source.root) == (destination.protocol, destination.root):
+    if source.is_at("", destination):
         raise InputError(destination, "outputs cannot go into the source itself; choose another folder")
 
 
@@ -49,16 +51,18 @@ def find_work(
         job: what to do.
         source, destination: its stores, opened.
         known: the manifest's latest rows by path.
-        summary: told how many photos were found and how many are settled.
+        summary: told how many photos were found and how many are settled, and of folders that cannot be read.
     """
     first, step = job.shard
     fingerprint = job.fingerprint
-    inside = _below(source, destination)
+    below = _below(destination, source)
     number = -1
-    for folder, entries in source.folders():
-        if inside is not None and (folder == inside or folder.startswith(inside + "/")):
-            continue
-        photos = [entry for entry in entries if posixpath.splitext(entry.path)[1].lower() in PICTURE_SUFFIXES]
+    for folder, entries in source.folders(lambda path: source.is_at(path, destination), summary.note_folder):
+        pictures = [
+            entry for entry in entries if posixpath.splitext(entry.path)[1].lower() in PICTURE_SUFFIXES
+        ]
+        photos = _without_outputs(source, folder, pictures, below)
+        summary.own_outputs += len(pictures) - len(photos)
         stems = Counter(_stem(entry.path) for entry in photos)
         outputs: dict[str, StoredFile] | None = None
         for entry in photos:
@@ -114,9 +118,33 @@ def _stem(path: str) -> str:
     return posixpath.splitext(path)[0].casefold()
 
 
-def _below(source: Store, destination: Store) -> str | None:
-    """Where the destination lies below the source, if it does."""
-    if source.protocol != destination.protocol:
+def _without_outputs(
+    source: Store, folder: str, pictures: list[StoredFile], below: str | None
+) -> list[StoredFile]:
+    """Pictures of a folder but for those that runs have written: named as outputs of a photo that is there.
+
+    Args:
+        source: where they are.
+        folder: below the source.
+        pictures: in that folder.
+        below: where the source lies below the destination, if it does: outputs may lie in the source then.
+    """
+    if not any(photo_stems(_name(entry)) for entry in pictures):
+        return pictures
+    beside = {_name(entry) for entry in pictures}
+    if below is not None:
+        beside |= {_name(entry) for entry in source.entries(posixpath.join(below, folder)).values()}
+    return [entry for entry in pictures if not photo_stems(_name(entry)) & beside]
+
+
+def _name(entry: StoredFile) -> str:
+    return posixpath.splitext(posixpath.basename(entry.path))[0]
+
+
+def _below(upper: Store, lower: Store) -> str | None:
+    """Where one store lies below another, if it does."""
+    if upper.protocol != lower.protocol:
         return None
-    prefix = source.root.rstrip("/") + "/"
-    return destination.root.removeprefix(prefix) if destination.root.startswith(prefix) else None
+    above, root = (os.path.realpath(store.root) if store.local else store.root for store in (upper, lower))
+    prefix = above.rstrip("/") + "/"
+    return root.removeprefix(prefix) if root.startswith(prefix) else None

@@ -6,18 +6,22 @@ import contextlib
 import hashlib
 import os
 import posixpath
-import secrets
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dereflect.errors import InputError, MissingExtra, first_line
+from dereflect.leftovers import is_left, is_temporary, temporary_name
+from dereflect.outputs import BATCH_FOLDER
 
 WHOLE_OBJECT_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"})
 """Protocols whose single put appears whole or not at all; elsewhere we write aside and move."""
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-STAGING = "_dereflect/staging"
+STAGING = f"{BATCH_FOLDER}/staging"
 """Folder, inside a destination that is written to aside and moved, of what is not whole yet."""
 
 
@@ -49,7 +53,11 @@ class Store:
         self.url = os.fspath(url)
         self.protocol = self.url.partition("://")[0] if "://" in self.url else "file"
         try:
-            self.files, self.root = fsspec.core.url_to_fs(self.url)
+            if self.protocol == "file" and "://" not in self.url:
+                # fsspec would see more than a path in some: `a::b` is a chain of addresses to it.
+                self.files, self.root = fsspec.filesystem("file"), self.url
+            else:
+                self.files, self.root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
             package = _PACKAGES.get(self.protocol)
             hint = f"run pip install {package}" if package else first_line(error)
@@ -83,21 +91,47 @@ class Store:
         except OSError as error:
             raise InputError(self.url, f"cannot be reached ({first_line(error)})") from error
 
-    def folders(self) -> Iterator[tuple[str, list[StoredFile]]]:
+    def is_at(self, folder: str, other: Store) -> bool:
+        """Whether a folder below the root is the root of another store, however both are spelled."""
+        if self.local and other.local:
+            try:
+                return os.path.samefile(self.full(folder), other.root)
+            except OSError:  # one of them is not there
+                return False
+        return (self.protocol, self.full(folder)) == (other.protocol, other.root)
+
+    def folders(
+        self, leave_out: Callable[[str], bool], note: Callable[[str, str], None]
+    ) -> Iterator[tuple[str, list[StoredFile]]]:
         """Every folder below the root with its files, one folder at a time, in the order of names.
 
         Hidden names (and what lies below them) are passed over, and so are links to folders, which may go in
-        circles.
+        circles, and destinations of batches.
+
+        Args:
+            leave_out: says of a folder below the root whether to pass over it.
+            note: told of folders that cannot be listed, with the reason.
 
         Raises:
-            InputError: a folder that cannot be listed.
+            InputError: the root itself cannot be listed.
         """
         waiting = [""]
         while waiting:
             folder = waiting.pop()
-            names, entries = self._list(folder)
+            try:
+                names, entries = self._list(folder)
+            except InputError as error:
+                if not folder:
+                    raise
+                note(folder, error.reason)
+                continue
+            if BATCH_FOLDER in names:
+                if folder:
+                    continue
+                names.remove(BATCH_FOLDER)
             yield folder, entries
-            waiting.extend(posixpath.join(folder, name) for name in sorted(names, reverse=True))
+            below = [posixpath.join(folder, name) for name in sorted(names, reverse=True)]
+            waiting.extend(path for path in below if not leave_out(path))
 
     def entries(self, folder: str) -> dict[str, StoredFile]:
         """The files directly in a folder, by their path; none if the folder is not there."""
@@ -144,10 +178,8 @@ class Store:
                         continue
                     if item.is_dir(follow_symlinks=False):
                         folders.append(item.name)
-                    elif item.is_file():
-                        state = item.stat()
-                        path = posixpath.join(folder, item.name)
-                        entries.append(StoredFile(path, state.st_size, str(state.st_mtime_ns)))
+                    elif (entry := _local_entry(item, folder)) is not None:
+                        entries.append(entry)
         except OSError as error:
             raise InputError(self.full(folder), f"cannot be listed ({first_line(error)})") from error
         return folders, sorted(entries, key=lambda entry: entry.path)
@@ -158,6 +190,8 @@ class Store:
         Raises:
             OSError: it cannot be read.
         """
+        if self.local:
+            return Path(self.full(path)).read_bytes()
         with _plain_errors():
             return bytes(self.files.cat_file(self.full(path)))
 
@@ -175,7 +209,7 @@ class Store:
             if self.protocol in WHOLE_OBJECT_PUTS:
                 self.files.pipe_file(target, content)
                 return
-            aside = self.full(f"{STAGING}/{_temporary_name()}")
+            aside = self.full(f"{STAGING}/{temporary_name()}")
             self.files.makedirs(posixpath.dirname(aside), exist_ok=True)
             self.files.makedirs(posixpath.dirname(target), exist_ok=True)
             self.files.pipe_file(aside, content)
@@ -183,11 +217,10 @@ class Store:
 
     def _write_local(self, path: str, content: bytes) -> None:
         target = Path(self.full(path))
-        aside = Path(self.full(STAGING)) / _temporary_name()
+        aside = Path(self.full(STAGING)) / temporary_name()
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(aside, "xb") as file:
+            with _created(aside) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -199,12 +232,48 @@ class Store:
     def remove(self, path: str) -> None:
         """Take a file away; it is no fault if it is gone already."""
         with contextlib.suppress(FileNotFoundError):
-            self.files.rm_file(self.full(path))
+            if self.local:
+                os.remove(self.full(path))
+            else:
+                self.files.rm_file(self.full(path))
 
     def clear_staging(self) -> None:
-        """Take away what killed writers have left half-written. Only for a run that is alone."""
+        """Take away what killed writers have left half-written; what others are writing just now stays."""
+        staging = self.full(STAGING)
+        with contextlib.suppress(OSError):
+            for info in self.files.ls(staging, detail=True):
+                name = posixpath.basename(str(info["name"]).rstrip("/"))
+                if not is_temporary(name) or is_left(name, _changed(info)):
+                    with contextlib.suppress(OSError):
+                        self.files.rm_file(info["name"])
+            self.files.rmdir(staging)  # fails while there is something in it
+
+
+def _local_entry(item: os.DirEntry[str], folder: str) -> StoredFile | None:
+    """A file; None for pipes and devices. A link to nothing is one of no size, whose reading will say why."""
+    path = posixpath.join(folder, item.name)
+    try:
+        state = item.stat()
+    except OSError:
+        return StoredFile(path, 0, "")
+    return StoredFile(path, state.st_size, str(state.st_mtime_ns)) if stat.S_ISREG(state.st_mode) else None
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file; its folder may be taken away by another run between being made and being used."""
+    for _ in range(10):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            self.files.rm(self.full(STAGING), recursive=True)
+            return open(path, "xb")
+    return open(path, "xb")
+
+
+def _changed(info: Mapping[str, Any]) -> float:
+    """When a file was changed, in seconds since 1970; now, where the store does not say."""
+    when = info.get("mtime") or info.get("LastModified") or info.get("created")
+    if isinstance(when, (int, float)):
+        return float(when)
+    return when.timestamp() if isinstance(when, datetime) else time.time()
 
 
 def digest(content: bytes) -> str:
@@ -221,7 +290,3 @@ def _plain_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(" ".join(f"{type(error).__name__}: {error}".split())) from error
-
-
-def _temporary_name() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(6)}.part"

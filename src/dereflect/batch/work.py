@@ -17,7 +17,8 @@ from dereflect.batch.job import LARGEST_FILE, BatchJob
 from dereflect.batch.manifest import NOTHING
 from dereflect.batch.plan import BatchPhoto
 from dereflect.batch.store import Store, digest
-from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Spell
+from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Spell, fault_of, trace_of
+from dereflect.escapes import escaped, one_line
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
 from dereflect.separation import Separation, output_paths
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from dereflect.separator import Separator
 
 ManifestRow = dict[str, Any]
+TRACE = "trace"
+"""Of a row that failed: where, in many lines. It does not go into the manifest."""
 Encoded = dict[str, tuple[str, bytes]]
 """Layer to (path below the destination, file content)."""
 READS_AHEAD = 2
@@ -167,13 +170,14 @@ class Worker:
             if not item.photo.alone and posixpath.splitext(path)[1] != own.suffix:
                 raise InputError(
                     UNNAMED,
-                    f"its output {path} could be that of another photo of this name; rename one of them",
+                    f"its output {escaped(path)} could be that of another photo of this name; "
+                    "rename one of them",
                 )
         return paths
 
     def _new_row(self, photo: BatchPhoto) -> ManifestRow:
         return NOTHING | {
-            "path": photo.path,
+            "path": escaped(photo.path),
             "source_bytes": photo.size,
             "source_version": photo.version,
             "model": self.separator.name,
@@ -193,7 +197,11 @@ class Worker:
         try:
             for layer, (path, content) in encoded.items():
                 self.destination.write(path, content)
-                row |= {layer: path, f"{layer}_bytes": len(content), f"{layer}_sha256": digest(content)}
+                row |= {
+                    layer: escaped(path),
+                    f"{layer}_bytes": len(content),
+                    f"{layer}_sha256": digest(content),
+                }
         except Exception as error:
             return _failed(row, error, self.job.spell)
         return row | {"state": "done", "finished": time.time()}
@@ -202,7 +210,7 @@ class Worker:
 def given_up(photo: BatchPhoto, job: BatchJob, attempts: int) -> ManifestRow:
     """The row of a photo that has taken its worker down with it again and again."""
     return NOTHING | {
-        "path": photo.path,
+        "path": escaped(photo.path),
         "state": "refused",
         "error": f"its worker died {attempts} times while at it (out of memory, or a fault in a decoder)",
         "source_bytes": photo.size,
@@ -220,10 +228,14 @@ def _failed(row: ManifestRow, error: Exception, spell: Spell) -> ManifestRow:
     if isinstance(error, DereflectError):
         text = error.rest(spell) if error.subject == UNNAMED else error.line(spell)
     else:
-        text = " ".join(str(error).split())
-    if not refused:
-        text = f"{type(error).__name__}: {text}"
-    return row | {"state": "refused" if refused else "failed", "error": text[:500], "finished": time.time()}
+        text = fault_of(error).reason
+    state = "refused" if refused else "failed"
+    return row | {
+        "state": state,
+        "error": one_line(text)[:500],
+        TRACE: trace_of(error),
+        "finished": time.time(),
+    }
 
 
 def _read_ahead(

@@ -20,6 +20,7 @@ from dereflect.cli.options import (
     QuietOption,
     ResultOptions,
     ShardOption,
+    VerboseOption,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def batch(
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Separate whole folders or buckets, over one machine or many, and lose none.
 
@@ -141,7 +143,7 @@ def batch(
         retry_refused=retry_refused,
         spell=flag,
     )
-    report = _Report(quiet, as_json)
+    report = _Report(quiet, as_json, verbose)
     machines = Fleet(fleet.address, fleet.workers, fleet.num_cpus, fleet.num_gpus)
     try:
         summary = run_batch(job, machines, report)
@@ -154,19 +156,23 @@ def batch(
 class _Report:
     """Says refusals at once, and how far it is every ten seconds."""
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
+    def __init__(self, quiet: bool, as_json: bool, verbose: int) -> None:
         self.quiet = quiet
+        self.verbose = verbose
         self.as_json = as_json
         self.said = self.started = time.perf_counter()
 
     def __call__(self, row: dict[str, Any], summary: Summary) -> None:
+        from dereflect.batch.work import TRACE
         from dereflect.cli.report import printable
 
         if self.as_json:
-            typer.echo(json.dumps(row))
+            typer.echo(json.dumps({key: value for key, value in row.items() if key != TRACE}))
             sys.stdout.flush()
         if row["state"] != "done":
             typer.echo(printable(f"{row['path']}: {row['error']}"), err=True)
+            for line in row.get(TRACE, "").splitlines() if self.verbose else ():
+                typer.echo(printable(f"    {line}"), err=True)
         now = time.perf_counter()
         if not self.quiet and now - self.said > 10:
             self.said = now
@@ -174,6 +180,8 @@ class _Report:
             typer.echo(f"{count} photos, {count / (now - self.started):.1f} photos/s", err=True)
 
     def finish(self, summary: Summary) -> int:
+        from dereflect.cli.report import printable
+
         parts = [f"{summary.found} photos: {summary.done} separated in {summary.seconds:.1f} s"]
         if summary.kept:
             parts.append(f"{summary.kept} done or refused by an earlier run")
@@ -181,8 +189,14 @@ class _Report:
             parts.append(f"{summary.refused} refused")
         if summary.failed:
             parts.append(f"{summary.failed} failed, which the next run tries again")
+        if summary.own_outputs:
+            parts.append(f"{summary.own_outputs} earlier outputs passed over")
+        for path, reason in summary.folders:
+            typer.echo(printable(f"{path}: {reason}"), err=True)
+        if summary.folders:
+            parts.append(f"{len(summary.folders)} folders could not be read")
         if not self.quiet:
             typer.echo("; ".join(parts), err=True)
-        if summary.refused + summary.failed == 0:
+        if summary.refused + summary.failed + len(summary.folders) == 0:
             return 0
         return 1 if summary.done + summary.kept else 2

@@ -12,11 +12,7 @@ from pathlib import Path
 
 from dereflect.errors import InputError, Option, Remedy, first_line
 from dereflect.images import PICTURE_SUFFIXES
-
-OUTPUT_ENDINGS = ("_transmission", "_reflection", "_side_by_side", "_unexplained", "_invented")
-"""What `separate` appends to a photo's name, heat maps of ``--explain`` among it."""
-BATCH_FOLDER = "_dereflect"
-"""A folder that holds one of this name is the destination of a `dereflect batch`."""
+from dereflect.outputs import BATCH_FOLDER, photo_stems
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ class _Search:
                 file = Path(folder) / name
                 if file.suffix.lower() not in PICTURE_SUFFIXES or not _may_be_photo(file):
                     found.others += 1
-                elif _photo_of(file.stem) & names:
+                elif photo_stems(file.stem) & names:
                     found.own_outputs += 1
                 else:
                     self._add_photo(InputFile(file, Path(folder).relative_to(path)))
@@ -176,17 +172,12 @@ class _Search:
             targets.add((os.path.normcase(target), photo.path.stem))
 
         def is_own(photo: InputFile) -> bool:
-            place, stems = places[photo.path], _photo_of(photo.path.stem)
+            place, stems = places[photo.path], photo_stems(photo.path.stem)
             if any((os.path.normcase(place), stem) in targets for stem in stems):
                 return True
             return bool(stems) and some_outside and _within(place, root)
 
         return [photo for photo in self.found.photos if photo.path not in named or not is_own(photo)]
-
-
-def _photo_of(stem: str) -> set[str]:
-    """Stems of the photos that a file of this stem would be an output of."""
-    return {stem.removesuffix(ending) for ending in OUTPUT_ENDINGS if stem.endswith(ending)}
 
 
 def _same(folder: str | Path, other: Path | None) -> bool:

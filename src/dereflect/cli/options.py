@@ -105,6 +105,16 @@ StrengthOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON a photo on standard output.")]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        help="Print more: where what failed did so.",
+        show_default=False,
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
