@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dereflect.catalog import CARDS
+
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,3 +43,13 @@ def test_files_for_the_forge_are_valid_yaml(file: Path):
 
 def test_the_package_says_that_it_is_typed():
     assert (ROOT / "src" / "dereflect" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
+def test_a_model_has_a_page_and_is_listed(card):
+    page = "models/default.md" if card.name == "default" else f"methods/{card.family}.md"
+    assert (ROOT / "docs" / page).is_file()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| `{card.family}` |" in readme
+    assert f"(docs/{page})" in readme
+    assert page in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
