@@ -156,6 +156,9 @@ def compare(model: str, size: int, options: argparse.Namespace, folder: Path) ->
             "share_peak": found["peak"] / plain["peak"],
             "difference": largest_difference(folder / "plain", folder / form),
         }
+        row = {
+            key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in row.items()
+        }
         rows.append(row)
         print(
             f"{model:10} {size:5} {form:9} {found['wall']:7.1f} s wall ({row['times_wall']:.2f}x) "
@@ -175,17 +178,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "2")))
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    measured.add_option(parser, "published_networks")
+    measured.add_option(parser, "published")
     options = parser.parse_args()
     if options.child:
         print(json.dumps(measure(*json.loads(options.child))))
         return
-    rows: list[dict[str, Any]] = []
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
-            for size in options.sizes:
-                rows += compare(model, size, options, Path(folder))
-    measured.record(options, {"rows": rows}, machine=f"{options.threads} threads")
+            rows = [row for size in options.sizes for row in compare(model, size, options, Path(folder))]
+            measured.record(options, {"rows": rows}, part=f".{model}")
 
 
 if __name__ == "__main__":

@@ -221,8 +221,15 @@ PROTOCOLS = {
             "truncated",
         ),
         Protocol(
+            "dsit",
+            "DSIT (NeurIPS 2024), evaluation of its first repository and of the XReflection toolbox",
+            (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
+            "float",
+            multiple=32,
+        ),
+        Protocol(
             "dsrnet",
-            "DSRNet (ICCV 2023), DSIT (NeurIPS 2024) and their toolbox, published evaluation",
+            "DSRNet (ICCV 2023), evaluation of its first repository and of the XReflection toolbox",
             (PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL, SSIM, NCC, LMSE),
             "float",
             multiple=32,

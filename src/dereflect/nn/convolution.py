@@ -17,6 +17,8 @@ NUMBERS_AT_ONCE = 1 << 20
 """How much of a picture `convolve_to_one` widens at once: 4 MB of float32, less than a processor's cache."""
 MANY_CHANNELS = 256
 """From so many on both sides on, products are faster than 1x1 convolutions."""
+FEW_ROWS = 256
+"""With fewer rows than this, a convolution takes longer to lay out its weights than it saves."""
 MIN_PIXELS = 24 * 24
 """Below this many pixels the transform of the weights costs more than it saves."""
 
@@ -100,7 +102,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (.., M, N), contiguous.
     """
-    if x.device.type != "cpu" or x.dtype is not torch.float32:
+    few = x[..., 0].numel() < FEW_ROWS
+    if few or x.device.type != "cpu" or x.dtype is not torch.float32:
         return F.linear(x, weight, bias)
     rows = x.view(1, -1, x.shape[-2], x.shape[-1]).permute(0, 3, 1, 2)
     result = pointwise_product(rows, weight[..., None, None], bias)

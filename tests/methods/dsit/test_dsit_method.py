@@ -1,13 +1,19 @@
+import json
 from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_dsit import SMALL, small_dsit
+from typer.testing import CliRunner
 
 from dereflect.catalog import family, load_method
+from dereflect.cli import app
 from dereflect.errors import DereflectError, InputError, ModelError
+from dereflect.evaluation.protocol import PROTOCOLS
+from dereflect.evaluation.resizing import resized
 from dereflect.methods.dsit.config import DSITConfig
 from dereflect.methods.dsit.network import DSIT
 from dereflect.separator import Separator
@@ -115,6 +121,32 @@ def test_photos_come_back_at_their_own_size(tmp_path: Path):
     separation = Separator(load_method(path)[0], device="cpu", dtype="float32")(photo)
     for layer in (separation.transmission, separation.reflection):
         assert layer.size == (71, 45)
+
+
+def test_its_protocol_feeds_multiples_of_32_as_the_original(tmp_path: Path):
+    random = np.random.default_rng(0)
+    for place in ("blended", "transmission_layer"):
+        (tmp_path / "pairs" / place).mkdir(parents=True)
+        pixels = random.integers(0, 256, (45, 71, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pairs" / place / "a.png")
+    network = small_dsit()
+    path = saved(network.state_dict(), tmp_path / "small.pt")
+    command = ["evaluate", "--data", tmp_path / "pairs", "--model", path, "-o", tmp_path / "out"]
+    options = ["--protocol", "dsit", "--dtype", "float32", "--device", "cpu"]
+    done = CliRunner().invoke(app, [str(word) for word in [*command, *options]])
+    assert done.exit_code == 0, done.output
+    pictures = json.loads((tmp_path / "out" / "results.json").read_text())["pictures"]
+    (found,) = (one for one in pictures if one["model"] == "small")
+
+    protocol = PROTOCOLS["dsit"]
+    blended, truth = (
+        resized(np.asarray(Image.open(tmp_path / "pairs" / place / "a.png")), (64, 32))
+        for place in ("blended", "transmission_layer")
+    )
+    with torch.no_grad():
+        layer = network(torch.from_numpy(blended / np.float32(255)).permute(2, 0, 1)[None])[0][0]
+    wanted = protocol.measure(layer.permute(1, 2, 0).numpy(), truth)
+    assert found["layers"]["transmission"] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_half_precision_is_near(tmp_path: Path):

@@ -25,7 +25,7 @@ FAMILY = Family(
                     "real20, sir2 and nature, mean of all photos",
                     26.6959,
                     None,
-                    "dsrnet",
+                    "dsit",
                     "the checkpoint's file name; whether the mean is of 494 photos or of 474 is not stated",
                 ),
             ),
