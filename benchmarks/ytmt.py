@@ -59,10 +59,10 @@ class MultiplyAdds(TorchDispatchMode):
 
 def system(name):
     from dereflect.methods.ytmt.config import NAMED
-    from dereflect.methods.ytmt.two_stage import System
+    from dereflect.methods.ytmt.two_stage import YtmtSystem
     from dereflect.nn.vgg import Vgg19
 
-    network = System(NAMED[name], Vgg19()).eval()
+    network = YtmtSystem(NAMED[name], Vgg19()).eval()
     for key, tensor in network.state_dict().items():
         generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
         gain = 1.0 if ".pa." in key or ".ca." in key or ".out" in key else 2**0.5

@@ -183,3 +183,43 @@ def test_no_function_is_too_long():
                     long.add(f"{module}: {node.name}")
     assert sorted(long - ALLOWED) == [], f"more than {LONGEST_FUNCTION} lines"
     assert sorted(ALLOWED - long) == [], "no longer needed in ALLOWED"
+
+
+DELIBERATE = {
+    "Criteria": "the weights of a method's loss, by its training's own module",
+    "Data": "a method's group of that name in a recipe",
+    "Draws": "the random numbers of one photo, by every rule of synthesis",
+    "Optimiser": "a method's group of that name in a recipe",
+    "Ranges": "where a rule's `Draws` come from",
+    "Settings": "all settings of a method's recipe",
+    "Synthesis": "a method's group of that name in a recipe",
+}
+"""Names of classes and aliases that several modules define on purpose: one thing, once for each owner."""
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    """Names of the classes and type aliases of a module; constants are written in capitals."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name) and re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", target.id):
+                    yield target.id
+
+
+def test_a_name_means_one_thing():
+    owners: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for name in names(tree):
+            owners.setdefault(name, []).append(module)
+    several = {name: found for name, found in owners.items() if len(found) > 1}
+    assert {name: found for name, found in several.items() if name not in DELIBERATE} == {}
+    assert sorted(set(DELIBERATE) - set(several)) == [], "no longer needed in DELIBERATE"
+
+
+def test_the_search_for_names_finds_classes_and_aliases():
+    source = (
+        "class Job: ...\nPair = tuple[int, int]\nLimit: type = int\nMOST = 3\n_Scan = Job\ndef Work(): ...\n"
+    )
+    assert list(names(ast.parse(source))) == ["Job", "Pair", "Limit", "_Scan"]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.files import write_text
 
-Report = Callable[[str, int, int], None]
+ReportBytes = Callable[[str, int, int], None]
 """Called as ``report(name, bytes_so_far, bytes_in_all)``; bytes_in_all is 0 where the server does not say."""
 
 ATTEMPTS = 5
@@ -31,7 +31,7 @@ def fetch(
     checksum: str = "",
     *,
     headers: Mapping[str, str] | None = None,
-    report: Report | None = None,
+    report: ReportBytes | None = None,
     name: str = "",
     patience: float = 1.0,
 ) -> Path:
@@ -80,7 +80,7 @@ def fetch_from_hub(
     *,
     revision: str | None = None,
     endpoint: str | None = None,
-    report: Report | None = None,
+    report: ReportBytes | None = None,
     patience: float = 1.0,
 ) -> Path:
     """Fetch one file of a Hugging Face repository, checked against the hub's own checksum; see `fetch`.
@@ -128,7 +128,7 @@ def fetch_from_hub(
     )
 
 
-def show_progress() -> Report:
+def show_progress() -> ReportBytes:
     """A report for people: a counter line for each file on a terminal, one line a file elsewhere."""
     finished: set[str] = set()
     terminal = sys.stderr.isatty()
@@ -155,7 +155,7 @@ class _Download:
     """One file on its way: what is asked of the server, and what has come."""
 
     def __init__(
-        self, url: str, target: Path, headers: dict[str, str], report: Report | None, name: str
+        self, url: str, target: Path, headers: dict[str, str], report: ReportBytes | None, name: str
     ) -> None:
         self.url, self.target, self.report, self.name = url, target, report, name
         self.headers = headers | {"Accept-Encoding": "identity"}

@@ -21,7 +21,7 @@ from dereflect.images.picture import Array
 from dereflect.images.resizing import within
 from dereflect.images.writing import target_format
 
-Layers = Literal["both", "transmission", "reflection"]
+WhichLayers = Literal["both", "transmission", "reflection"]
 LAYERS: dict[str, tuple[str, ...]] = {
     "both": ("transmission", "reflection"),
     "transmission": ("transmission",),
@@ -110,7 +110,7 @@ class Separation:
     def save(
         self,
         folder: str | os.PathLike[str],
-        layers: Layers = "both",
+        layers: WhichLayers = "both",
         format: str = "keep",
         overwrite: bool = False,
         metadata: bool = True,

@@ -14,10 +14,10 @@ from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, r
 from dereflect.errors import InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
 from dereflect.inference.finish import as_tensor, finish
-from dereflect.inference.plan import Quality, Settings, check_settings, memory_budget
+from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
 from dereflect.inference.prepare import Prepared, prepare
 from dereflect.inference.removal import Removal, make_removal
-from dereflect.inference.run import Network, batches, run
+from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.methods.contract import Method, Progress
 from dereflect.separation import Separation, TensorSeparation
@@ -60,7 +60,7 @@ class Separator:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         memory: int | None = None,
     ) -> None:
-        check_settings(Settings(tile, max_size, quality), method.traits)
+        check_settings(SeparatorSettings(tile, max_size, quality), method.traits)
         bound_kernel_cache()
         self.device, self.remark = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
@@ -72,7 +72,7 @@ class Separator:
         self.seed = seed
         self.max_pixels = max_pixels
         self.memory = memory
-        self._network = Network(self.method, self.device)
+        self._network = BatchRunner(self.method, self.device)
 
     @property
     def running(self) -> str:
@@ -216,7 +216,7 @@ class Separator:
                 yield self._separation(prepared, removal)
 
     def _prepare(self, image: Any, quality: Quality | None, seed: int | None) -> Prepared:
-        settings = Settings(
+        settings = SeparatorSettings(
             self.tile,
             self.max_size,
             quality or self.quality,

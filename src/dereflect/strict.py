@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dereflect.errors import RecipeError
 
-Settings = TypeVar("Settings", bound=BaseModel)
+Group = TypeVar("Group", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -37,7 +37,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(known)}"
 
 
-def validated(kind: type[Settings], values: Mapping[str, Any], source: str = "settings") -> Settings:
+def validated(kind: type[Group], values: Mapping[str, Any], source: str = "settings") -> Group:
     """A recipe's group of settings as an instance of `kind`.
 
     Raises:

@@ -18,7 +18,7 @@ from dereflect.errors import InputError, ModelError, first_line
 from dereflect.files import writing
 
 if TYPE_CHECKING:
-    from dereflect.downloads import Report
+    from dereflect.downloads import ReportBytes
 
 
 def cache_folder() -> Path:
@@ -137,7 +137,7 @@ def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what
         raise ModelError(what, f"the weights do not fit; {'; '.join(parts)}")
 
 
-def download(url: str, name: str, checksum: str = "", report: Report | None = None) -> Path:
+def download(url: str, name: str, checksum: str = "", report: ReportBytes | None = None) -> Path:
     """Fetch `url` into the cache as `name`, unless it is there already; only when the user asks for it.
 
     Args:

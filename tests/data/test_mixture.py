@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dereflect.data.augment import JointGeometry
-from dereflect.data.mixture import Draws, Mixture, PhotosBehindGlass, RealPairs
+from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, SampleGenerators
 from dereflect.data.pairs import read_pairs
 from dereflect.data.synthesis import ceilnet
 from dereflect.errors import InputError
@@ -49,7 +49,7 @@ def test_samples_depend_on_their_number_alone(photos: list[Path]):
 def test_layers_add_up_except_where_clipped(photos: list[Path]):
     source = PhotosBehindGlass(photos, GEOMETRY, add_and_darken, seed=1)
     for index in range(3):
-        sample = source.sample(0, index, Draws.of(1, 0, index))
+        sample = source.sample(0, index, SampleGenerators.of(1, 0, index))
         total = sample["transmission"] + sample["reflection"]
         torch.testing.assert_close(sample["blended"], total.clamp(0, 1), atol=1e-6, rtol=0)
         assert all(value.shape == (3, 16, 16) for value in sample.values())
@@ -83,7 +83,7 @@ def test_real_pairs_keep_a_signed_difference_and_one_geometry(tmp_path: Path):
         (tmp_path / role).mkdir()
         pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / role / "a.png")
-    sample = RealPairs(read_pairs(tmp_path), GEOMETRY).sample(0, 0, Draws.of(0, 0, 0))
+    sample = RealPairs(read_pairs(tmp_path), GEOMETRY).sample(0, 0, SampleGenerators.of(0, 0, 0))
     assert sample["reflection"].min() < -0.1
     assert torch.equal(sample["transmission"] + sample["reflection"], sample["blended"]) or torch.allclose(
         sample["transmission"] + sample["reflection"], sample["blended"], atol=1e-6

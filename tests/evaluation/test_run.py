@@ -14,7 +14,7 @@ from dereflect.evaluation.metrics import psnr, ssim
 from dereflect.evaluation.protocol import PROTOCOLS, find_protocol
 from dereflect.evaluation.records import UNTOUCHED, Record, read_records
 from dereflect.evaluation.report import write_report
-from dereflect.evaluation.run import Job, run
+from dereflect.evaluation.run import EvaluationJob, run
 from dereflect.evaluation.summary import Spread, bootstrap, difference, spread, summarise, worst_first
 from dereflect.evaluation.tables import gain_tables, to_markdown
 from dereflect.evaluation.verdicts import verdicts
@@ -23,7 +23,7 @@ from .conftest import Dimmer, make_pairs
 
 
 def job(data, system, folder, protocol="plain", **changes):
-    return Job([system], data, PROTOCOLS[protocol], folder, {}, **changes)
+    return EvaluationJob([system], data, PROTOCOLS[protocol], folder, {}, **changes)
 
 
 def numbers(records):
@@ -195,11 +195,15 @@ def test_a_perfect_result_is_no_invalid_json(tmp_path):
 def test_the_verdict_speaks_of_each_model_or_of_the_best_of_many(data, tmp_path):
     systems = [Dimmer(f"share {share}", share) for share in (0.5, 0.6, 0.7, 0.8)]
     protocol = PROTOCOLS["plain"]
-    few = verdicts(summarise(run(Job(systems[1:], data, protocol, tmp_path / "few", {})), protocol), protocol)
+    few = verdicts(
+        summarise(run(EvaluationJob(systems[1:], data, protocol, tmp_path / "few", {})), protocol), protocol
+    )
     assert len(few) == 6  # three models, two layers
     assert few[0].text.startswith("share 0.6 raises the PSNR of the transmission on mine by ")
     assert "better on 3 of them" in few[0].text
-    many = verdicts(summarise(run(Job(systems, data, protocol, tmp_path / "many", {})), protocol), protocol)
+    many = verdicts(
+        summarise(run(EvaluationJob(systems, data, protocol, tmp_path / "many", {})), protocol), protocol
+    )
     assert many[0].text.startswith("Best of 4 on the transmission: share 0.5 raises the PSNR of ")
     assert len(many) == 1
 

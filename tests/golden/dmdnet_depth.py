@@ -13,7 +13,7 @@ from dereflect.methods.dmdnet.next_vit import (
     ConvBlock,
     ConvNormReLU,
     EfficientAttention,
-    PatchEmbed,
+    PatchProjection,
     TransformerBlock,
 )
 
@@ -22,8 +22,8 @@ def check_depth_blocks(file: GoldenFile) -> None:
     about = section(file)
     modules = {
         "ConvBNReLU_s2": ConvNormReLU(3, 16, 2),
-        "PatchEmbed_s2": PatchEmbed(32, 64, 2),
-        "PatchEmbed_s1": PatchEmbed(32, 64, 1),
+        "PatchEmbed_s2": PatchProjection(32, 64, 2),
+        "PatchEmbed_s1": PatchProjection(32, 64, 1),
         "MHCA": MHCA(64),
         "NCB_s1": ConvBlock(32, 64),
         "NCB_s2": ConvBlock(64, 96, 2),

@@ -27,7 +27,7 @@ from dereflect.methods.dmdnet.orders import (
     regional_order,
     scan_order,
 )
-from dereflect.nn.mugi import ChannelAttention, ChannelNorm, CrossedGate, MuGIBlock
+from dereflect.nn.mugi import ChannelNorm, CrossedGate, MuGIBlock, SimpleChannelAttention
 from dereflect.nn.selective_scan import selective_scan, selective_scan_reference
 
 SCANS = {"fast": selective_scan, "plain": selective_scan_reference}
@@ -190,7 +190,7 @@ def check_blocks(file: GoldenFile) -> None:
     channels = x.shape[1]
     single = {
         "LayerNorm2d": ChannelNorm(channels),
-        "CABlock": ChannelAttention(channels),
+        "CABlock": SimpleChannelAttention(channels),
         "LayerNorm": PixelNorm(channels),
         "EFFN": EFFN(channels),
     }

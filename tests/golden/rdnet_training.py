@@ -17,7 +17,7 @@ from dereflect.data.synthesis.kernels import gaussian_taps
 from dereflect.errors import InputError
 from dereflect.evaluation.protocol import PROTOCOLS, to_levels
 from dereflect.methods.rdnet.criteria import NAMED, Criteria
-from dereflect.methods.rdnet.network import Layers
+from dereflect.methods.rdnet.network import TwoLayers
 from dereflect.methods.rdnet.optimiser import parameter_groups
 from dereflect.nn.losses import imagenet_normalised, perceptual_terms
 from dereflect.nn.vgg import Vgg19
@@ -125,7 +125,7 @@ def check_one_way(file: GoldenFile, save_memory: bool) -> None:
         parameter_groups(network, 1e-4, 2e-4), betas=(0.9, 0.999), eps=1e-8, weight_decay=0
     )
 
-    def step() -> tuple[list[Layers], Tensor]:
+    def step() -> tuple[list[TwoLayers], Tensor]:
         outputs = network(image, save_memory=save_memory)
         sums = criteria.sums(outputs, targets, vgg)
         total = torch.stack(list(sums.values())).sum()

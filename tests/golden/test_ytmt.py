@@ -20,7 +20,7 @@ from dereflect.evaluation import metrics
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.criteria import Criteria
 from dereflect.methods.ytmt.fast.system import FastSystem
-from dereflect.methods.ytmt.two_stage import System, build_network
+from dereflect.methods.ytmt.two_stage import YtmtSystem, build_network
 from dereflect.nn import losses
 from dereflect.nn.discriminator import PatchDiscriminator, VggDiscriminator
 from dereflect.nn.exchange import ExchangeHead
@@ -182,7 +182,7 @@ def check_network(file: GoldenFile) -> None:
 
 def check_hypercolumn(file: GoldenFile) -> None:
     vgg, step = filled_vgg(file.metadata["vgg_seed"]), int(file.metadata["spatial_step"])
-    system = System(NAMED["ucs"], vgg)
+    system = YtmtSystem(NAMED["ucs"], vgg)
     for case in file.groups():
         image = file.take(f"{case}.x")
         levels = vgg(image)
@@ -197,8 +197,8 @@ def check_hypercolumn(file: GoldenFile) -> None:
         file.compare(f"{case}.std_f64", flat.std(1, correction=0), atol=OUTPUT)
 
 
-def system_of(name: str, vgg: Vgg19, seeds: list[str]) -> System:
-    system = System(named(name, stages=len(seeds)), vgg)
+def system_of(name: str, vgg: Vgg19, seeds: list[str]) -> YtmtSystem:
+    system = YtmtSystem(named(name, stages=len(seeds)), vgg)
     for stage, seed in zip((system.stage1, system.stage2), seeds, strict=False):
         fill(stage, int(seed), "net")
     return system.eval()

@@ -5,7 +5,7 @@ import torch
 
 from dereflect.errors import InputError
 from dereflect.inference import plan as planning
-from dereflect.inference.plan import Plan, Settings, check_settings, make_plan, memory_budget
+from dereflect.inference.plan import Plan, SeparatorSettings, check_settings, make_plan, memory_budget
 from dereflect.methods.contract import Traits
 from dereflect.separator import Separator
 from simple_methods import Share, array
@@ -29,7 +29,7 @@ def test_the_plan_follows_size_budget_and_wishes():
 @pytest.mark.parametrize("tile", ["large", "0", "31", "-5", "1.5", ""])
 def test_a_tile_size_that_is_none_is_refused(tile):
     with pytest.raises(InputError, match="auto, off, or a number"):
-        check_settings(Settings(tile), Traits())
+        check_settings(SeparatorSettings(tile), Traits())
     with pytest.raises(InputError, match="auto, off, or a number"):
         make_plan(10, 10, Traits(), 1 << 30, tile=tile)
 

@@ -15,7 +15,7 @@ from dereflect.cli.messages import flag
 from dereflect.cli.options import (
     FILES,
     JsonOption,
-    Layer,
+    LayerChoice,
     ModelOptions,
     QuietOption,
     ResultOptions,
@@ -133,7 +133,7 @@ def batch(
         options=model.of_method(),
         settings=model.of_separator(),
         strength=result.strength,
-        layers=(result.layers or Layer.both).value,
+        layers=(result.layers or LayerChoice.both).value,
         format=result.format.value,
         metadata=not result.strip_metadata,
         max_pixels=result.max_pixels,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dereflect.evaluation.ablation import Ablation
     from dereflect.evaluation.protocol import Protocol
     from dereflect.evaluation.records import Record
-    from dereflect.evaluation.run import Job, System
+    from dereflect.evaluation.run import EvaluationJob, System
 
 MEASURING = "Measuring"
 
@@ -116,7 +116,7 @@ def evaluate(
     from dereflect.evaluation.perceptual import load_perceptual
     from dereflect.evaluation.protocol import find_protocol
     from dereflect.evaluation.report import write_report
-    from dereflect.evaluation.run import Job
+    from dereflect.evaluation.run import EvaluationJob
 
     protocol = find_protocol(measuring.protocol)
     sets = _find_sets(data, measuring.limit)
@@ -127,7 +127,7 @@ def evaluate(
     titles = {column.name: column.title for column in protocol.columns}
     missing = {titles[name]: reason for name, reason in absent.items()}
     try:
-        records = _run(Job(systems, sets, protocol, output, measures, measuring.workers), quiet)
+        records = _run(EvaluationJob(systems, sets, protocol, output, measures, measuring.workers), quiet)
         paths = write_report(output, records, sets, protocol, missing, plan)
     except OSError as error:
         raise InputError(error.filename or output, f"cannot be written ({first_line(error)})") from error
@@ -168,7 +168,7 @@ def _systems(
     return plan, load_variants(plan, sources[0] if sources else None, options, settings)
 
 
-def _run(job: Job, quiet: bool) -> list[Record]:
+def _run(job: EvaluationJob, quiet: bool) -> list[Record]:
     """Run it, with a line of progress on a terminal."""
     from dereflect.evaluation.run import run
 

@@ -20,7 +20,7 @@ MODEL, RESULT, FILES = "Model", "Result", "Files"
 MODEL_WORDS = "NAME|FOLDER|FILE"
 
 
-class Device(StrEnum):
+class DeviceChoice(StrEnum):
     """Where to compute."""
 
     auto = "auto"
@@ -29,7 +29,7 @@ class Device(StrEnum):
     mps = "mps"
 
 
-class DType(StrEnum):
+class DTypeChoice(StrEnum):
     """What to compute in."""
 
     auto = "auto"
@@ -38,14 +38,14 @@ class DType(StrEnum):
     float16 = "float16"
 
 
-class Quality(StrEnum):
+class QualityChoice(StrEnum):
     """How much work to spend on one picture."""
 
     fast = "fast"
     best = "best"
 
 
-class Layer(StrEnum):
+class LayerChoice(StrEnum):
     """Which layers to write."""
 
     both = "both"
@@ -53,7 +53,7 @@ class Layer(StrEnum):
     reflection = "reflection"
 
 
-class Format(StrEnum):
+class FormatChoice(StrEnum):
     """What to write pictures as."""
 
     keep = "keep"
@@ -63,9 +63,11 @@ class Format(StrEnum):
     webp = "webp"
 
 
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.", rich_help_panel=MODEL)]
+DeviceOption = Annotated[
+    DeviceChoice, typer.Option("--device", help="Where to compute.", rich_help_panel=MODEL)
+]
 DTypeOption = Annotated[
-    DType,
+    DTypeChoice,
     typer.Option(
         "--dtype",
         help="Number format of the network; auto takes bfloat16 where the processor has it.",
@@ -163,15 +165,15 @@ class ModelOptions:
     ] = "default"
     settings: SetOption = None
     quality: Annotated[
-        Quality,
+        QualityChoice,
         typer.Option(
             "--quality",
             help="best also runs mirrored and resized copies and averages them: three times the work.",
             rich_help_panel=MODEL,
         ),
-    ] = Quality.fast
-    device: DeviceOption = Device.auto
-    dtype: DTypeOption = DType.auto
+    ] = QualityChoice.fast
+    device: DeviceOption = DeviceChoice.auto
+    dtype: DTypeOption = DTypeChoice.auto
     max_size: Annotated[
         int | None,
         typer.Option(
@@ -234,17 +236,17 @@ class ResultOptions:
 
     strength: StrengthOption = 1.0
     layers: Annotated[
-        Layer | None,
+        LayerChoice | None,
         typer.Option(
             "--layers", help="What to write; without, both.", show_default=False, rich_help_panel=RESULT
         ),
     ] = None
     format: Annotated[
-        Format,
+        FormatChoice,
         typer.Option(
             "--format", help="File format to write; keep takes the photo's own.", rich_help_panel=RESULT
         ),
-    ] = Format.keep
+    ] = FormatChoice.keep
     strip_metadata: Annotated[
         bool,
         typer.Option(

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from dereflect import images
 from dereflect.cli.explain import explain_paths, write_explanations
 from dereflect.cli.inputs import Found, InputFile
-from dereflect.cli.options import Layer, ModelOptions
+from dereflect.cli.options import LayerChoice, ModelOptions
 from dereflect.cli.report import Report
 from dereflect.cli.separate_options import FileOptions, PhotoOptions
 from dereflect.cli.streams import OutputLost
@@ -115,7 +115,7 @@ class Run:
             photo.path.stem,
             source_format,
             photo.path.suffix,
-            (self.result.layers or Layer.both).value,
+            (self.result.layers or LayerChoice.both).value,
             self.result.format.value,
             self.result.side_by_side,
         )
@@ -192,10 +192,12 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
     try:
         result = run.separate(content)
         if run.files.output is not None:
-            paths = result.output_paths(run.files.output, (run.result.layers or Layer.both).value, format)
+            paths = result.output_paths(
+                run.files.output, (run.result.layers or LayerChoice.both).value, format
+            )
             result.write(paths, format, run.files.overwrite, metadata)
             return
-        picture = result.pictures[(run.result.layers or Layer.transmission).value]
+        picture = result.pictures[(run.result.layers or LayerChoice.transmission).value]
         encoded = images.encode(picture, target_format(picture.format, format), metadata)
     except Exception as error:
         raise fault_of(error, "-") from error

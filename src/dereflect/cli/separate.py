@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dereflect.cli.groups import grouped
-from dereflect.cli.options import MODEL, JsonOption, Layer, ModelOptions, QuietOption
+from dereflect.cli.options import MODEL, JsonOption, LayerChoice, ModelOptions, QuietOption
 from dereflect.cli.separate_options import FileOptions, PhotoOptions
 from dereflect.errors import InputError
 
@@ -84,6 +84,6 @@ def _check(inputs: list[str], result: PhotoOptions, files: FileOptions, as_json:
     if len(inputs) > 1 or as_json or result.side_by_side or result.explain:
         reason = "standard input goes alone to standard output"
         raise InputError("-", f"{reason}, without other inputs, --json, --side-by-side or --explain")
-    if result.layers is Layer.both and files.output is None:
+    if result.layers is LayerChoice.both and files.output is None:
         reason = "standard output takes one picture"
         raise InputError("-", f"{reason}; give --layers transmission or --layers reflection")

@@ -32,14 +32,14 @@ Rule = Callable[[NDArray[np.float32], NDArray[np.float32], np.random.Generator],
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampleGenerators:
     """A sample's generators: Python's for the choice of source and for geometry, numpy's for synthesis."""
 
     python: random.Random
     numpy: np.random.Generator
 
     @classmethod
-    def of(cls, seed: int, epoch: int, index: int) -> Draws:
+    def of(cls, seed: int, epoch: int, index: int) -> SampleGenerators:
         """The generators of one sample."""
         return cls(random.Random(f"{seed}/{epoch}/{index}"), np.random.default_rng([seed, epoch, index]))
 
@@ -51,7 +51,7 @@ class Source(Protocol):
         """How many different samples an epoch has."""
         ...
 
-    def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
+    def sample(self, epoch: int, index: int, draws: SampleGenerators) -> Sample:
         """Sample `index` (below the length) of an epoch: blended, transmission and reflection, (3, H, W)
         each.
         """
@@ -83,7 +83,7 @@ class Mixture:
 
     def draw(self, epoch: int, index: int) -> Sample:
         """See `dereflect.methods.objective.Samples`."""
-        draws = Draws.of(self.seed, epoch, index)
+        draws = SampleGenerators.of(self.seed, epoch, index)
         (source,) = draws.python.choices(self.sources, self.shares)
         return source.sample(epoch, index % len(source), draws)
 
@@ -104,7 +104,7 @@ class PhotosBehindGlass:
     def __len__(self) -> int:
         return len(self.halves)
 
-    def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
+    def sample(self, epoch: int, index: int, draws: SampleGenerators) -> Sample:
         """See `Source`. The layers are the rule's."""
         pictures = [Image.fromarray(read_rgb(path)) for path in self.halves.pair(epoch, index)]
         clear, mirrored = (unit(picture) for picture in self.geometry.apply(pictures, draws.python))
@@ -133,7 +133,7 @@ class RealPairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
+    def sample(self, epoch: int, index: int, draws: SampleGenerators) -> Sample:
         """See `Source`."""
         pair = self.pairs[index]
         pictures = [Image.fromarray(read_rgb(path)) for path in (pair.transmission, pair.blended)]

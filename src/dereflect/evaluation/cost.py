@@ -12,7 +12,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass
-class Cost:
+class MeasuredCost:
     """Filled when the measured block ends."""
 
     seconds: float = 0.0
@@ -21,9 +21,9 @@ class Cost:
 
 
 @contextmanager
-def measured_cost(device: str = "cpu") -> Iterator[Cost]:
+def measured_cost(device: str = "cpu") -> Iterator[MeasuredCost]:
     """Measure the block. On CUDA the device's memory counts (and the block ends when the device is done)."""
-    cost = Cost()
+    cost = MeasuredCost()
     before, peak = _gauges(device)
     start = time.perf_counter()
     level = before()

@@ -12,24 +12,23 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dereflect.errors import UNNAMED, InputError
 from dereflect.images.fidelity import pair
 from dereflect.images.fidelity import psnr as psnr
+from dereflect.images.picture import Array
 
-Picture = NDArray[Any]
 Window = Literal["uniform", "gaussian"]
 
 
-def psnr_per_channel(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
+def psnr_per_channel(estimate: Array, target: Array, data_range: float = 255.0) -> float:
     """Mean over the channels of each channel's own PSNR, as the YTMT evaluation does it."""
     return float(np.mean(channelwise(psnr, estimate, target, data_range)))
 
 
 def ssim(
-    estimate: Picture,
-    target: Picture,
+    estimate: Array,
+    target: Array,
     data_range: float = 255.0,
     window: Window = "uniform",
     size: int | None = None,
@@ -49,7 +48,7 @@ def ssim(
     return float(np.mean(channelwise(_ssim_of_channel, estimate, target, data_range, window, size)))
 
 
-def channelwise(measure: Any, estimate: Picture, target: Picture, *arguments: Any) -> list[float]:
+def channelwise(measure: Any, estimate: Array, target: Array, *arguments: Any) -> list[float]:
     """Apply a measure to each channel by itself; a picture without a channel axis counts as one channel."""
     x, y = pair(estimate, target)
     if x.ndim == 2:
@@ -57,7 +56,7 @@ def channelwise(measure: Any, estimate: Picture, target: Picture, *arguments: An
     return [measure(x[..., c], y[..., c], *arguments) for c in range(x.shape[-1])]
 
 
-def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, size: int | None) -> float:
+def _ssim_of_channel(x: Array, y: Array, data_range: float, window: Window, size: int | None) -> float:
     if window == "uniform":
         side = size or 7
         weights = np.full(side, 1 / side)
@@ -81,7 +80,7 @@ def _ssim_of_channel(x: Picture, y: Picture, data_range: float, window: Window, 
     return float(similarity.mean())
 
 
-def windowed(x: Picture, weights: Picture) -> Picture:
+def windowed(x: Array, weights: Array) -> Array:
     """Weighted means over all windows wholly inside the picture; the outer product of `weights` weighs."""
     height, width = x.shape[0] - len(weights) + 1, x.shape[1] - len(weights) + 1
     rows = np.zeros((height, x.shape[1]))
@@ -93,7 +92,7 @@ def windowed(x: Picture, weights: Picture) -> Picture:
     return result
 
 
-def ncc(estimate: Picture, target: Picture) -> float:
+def ncc(estimate: Array, target: Array) -> float:
     """Normalised cross-correlation of the whole array: 1 where only contrast and brightness differ."""
     x, y = pair(estimate, target)
     x, y = x - x.mean(), y - y.mean()
@@ -101,7 +100,7 @@ def ncc(estimate: Picture, target: Picture) -> float:
     return float((x * y).sum()) / scale if scale > 0 else 0.0
 
 
-def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -> float:
+def lmse(estimate: Array, target: Array, side: int = 20, stride: int = 10) -> float:
     """Local mean squared error (Grosse et al., ICCV 2009): each window's error after its best brightness
     scale.
 
@@ -126,7 +125,7 @@ def lmse(estimate: Picture, target: Picture, side: int = 20, stride: int = 10) -
     return error / energy if energy > 0 else 0.0
 
 
-def luma_full_range(picture: Picture) -> Picture:
+def luma_full_range(picture: Array) -> Array:
     """8-bit luma as in OpenCV's YCrCb (0..255): BT.601 in 14-bit fixed point, rounded; uint8 out."""
     red, green, blue = (picture[..., c].astype(np.int64) for c in range(3))
     return ((4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14).astype(np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from dereflect.evaluation.protocol import Column, Protocol
+from dereflect.evaluation.protocol import Metric, Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED, Record
 from dereflect.evaluation.summary import Row, worst_first
 from dereflect.evaluation.tables import Table
@@ -144,7 +144,7 @@ def _picture(place: tuple[str, str], records: Sequence[Record], protocol: Protoc
     )
 
 
-def _changes(record: Record, untouched: Record | None, columns: Sequence[Column]) -> list[str]:
+def _changes(record: Record, untouched: Record | None, columns: Sequence[Metric]) -> list[str]:
     """E.g. ``default, transmission: PSNR 18.20 -> 20.15, ..., SSIM 0.812 -> 0.846``."""
     lines = []
     for layer, numbers in record.layers.items():

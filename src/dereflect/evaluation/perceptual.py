@@ -19,7 +19,7 @@ from dereflect.downloads import fetch as download
 from dereflect.downloads import show_progress
 from dereflect.errors import UNNAMED, InputError
 from dereflect.evaluation.backbones import Features, alexnet, squeezenet, vgg16
-from dereflect.evaluation.protocol import Picture
+from dereflect.images.picture import Array
 from dereflect.weights import cache_folder, check_keys, read_checkpoint
 
 ENVIRONMENT_VARIABLE = "DEREFLECT_METRIC_WEIGHTS"
@@ -177,7 +177,7 @@ FILES = {
 
 def load_perceptual(
     columns: Sequence[str], folder: Path | None = None, fetch: bool = False
-) -> tuple[dict[str, Callable[[Picture, Picture], float]], dict[str, str]]:
+) -> tuple[dict[str, Callable[[Array, Array], float]], dict[str, str]]:
     """The learned measures that can be had, by column name.
 
     Args:
@@ -192,7 +192,7 @@ def load_perceptual(
         ModelError: a file is there but is not what its name says.
     """
     place = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE) or cache_folder() / "metrics")
-    found: dict[str, Callable[[Picture, Picture], float]] = {}
+    found: dict[str, Callable[[Array, Array], float]] = {}
     absent: dict[str, str] = {}
     for column in columns:
         if column not in FILES:
@@ -226,8 +226,8 @@ def build_perceptual(column: str, learned: Path, backbone: Path) -> Lpips | Dist
     return net
 
 
-def _as_measure(net: nn.Module) -> Callable[[Picture, Picture], float]:
-    def measure(estimate: Picture, target: Picture) -> float:
+def _as_measure(net: nn.Module) -> Callable[[Array, Array], float]:
+    def measure(estimate: Array, target: Array) -> float:
         if min(estimate.shape[:2]) < 32:
             raise InputError(UNNAMED, f"{type(net).__name__.upper()} needs at least 32x32 pixels")
         with torch.inference_mode():
@@ -237,7 +237,7 @@ def _as_measure(net: nn.Module) -> Callable[[Picture, Picture], float]:
     return measure
 
 
-def _planes(picture: Picture) -> Picture:
+def _planes(picture: Array) -> Array:
     return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)
 
 

@@ -9,30 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dereflect.errors import UNNAMED, InputError
 from dereflect.evaluation import metrics
 from dereflect.evaluation.ms_ssim import ms_ssim
 from dereflect.images.fidelity import align
+from dereflect.images.picture import Array
 
-Picture = NDArray[Any]
 Rounding = Literal["float", "truncated", "rounded"]
-Perceptual = Mapping[str, Callable[[Picture, Picture], float]]
+Perceptual = Mapping[str, Callable[[Array, Array], float]]
 """Learned measures by column name (`dereflect.evaluation.perceptual`), each of two pictures in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class Column:
+class Metric:
     """One measured number and its convention."""
 
     name: str
     title: str
     convention: str
-    compute: Callable[[Picture, Picture], float] | None
+    compute: Callable[[Array, Array], float] | None
     """Of two pictures in 0..255; None for learned measures, which need weights."""
     higher_is_better: bool = True
     digits: int = 3
@@ -44,11 +43,11 @@ class Column:
     """A loss larger than this makes a photo worse; None where that is not counted."""
 
 
-def _luma(measure: Callable[[Picture, Picture], float]) -> Callable[[Picture, Picture], float]:
+def _luma(measure: Callable[[Array, Array], float]) -> Callable[[Array, Array], float]:
     return lambda x, y: measure(metrics.luma_full_range(x), metrics.luma_full_range(y))
 
 
-def _gaussian_ssim(estimate: Picture, target: Picture) -> float:
+def _gaussian_ssim(estimate: Array, target: Array) -> float:
     return metrics.ssim(estimate, target, window="gaussian")
 
 
@@ -56,12 +55,12 @@ HARM = 0.5
 """dB that a photo may lose before it counts as made worse."""
 
 
-def _psnr_columns(convention: str, compute: Callable[[Picture, Picture], float]) -> tuple[Column, Column]:
+def _psnr_columns(convention: str, compute: Callable[[Array, Array], float]) -> tuple[Metric, Metric]:
     """PSNR as it is, and after the best gain and offset."""
     fitted = f"{convention}, after the best gain and offset of each channel (least squares onto the truth)"
     return (
-        Column("psnr", "PSNR", convention, compute, digits=2, harm=HARM),
-        Column("psnr_aligned", "aligned PSNR", fitted, compute, digits=2, aligned=True, harm=HARM),
+        Metric("psnr", "PSNR", convention, compute, digits=2, harm=HARM),
+        Metric("psnr_aligned", "aligned PSNR", fitted, compute, digits=2, aligned=True, harm=HARM),
     )
 
 
@@ -69,18 +68,18 @@ PSNR, PSNR_ALIGNED = _psnr_columns("dB, one error over all three channels", metr
 PSNR_BY_CHANNEL, PSNR_ALIGNED_BY_CHANNEL = _psnr_columns(
     "dB, per channel, then averaged", metrics.psnr_per_channel
 )
-SSIM = Column("ssim", "SSIM", "uniform 7x7 window (scikit-image's default), per channel", metrics.ssim)
-MS_SSIM = Column("ms_ssim", "MS-SSIM", "five scales, Gaussian 11x11 window, sigma 1.5", ms_ssim)
-SSIM_GAUSSIAN = Column("ssim_gaussian", "SSIM-G", "Gaussian 11x11 window, sigma 1.5", _gaussian_ssim)
-PSNR_Y = Column("psnr_y", "PSNR-Y", "dB, on full-range 8-bit luma (BT.601)", _luma(metrics.psnr), digits=2)
-SSIM_Y = Column("ssim_y", "SSIM-Y", "7x7 window on full-range 8-bit luma (BT.601)", _luma(metrics.ssim))
-NCC = Column("ncc", "NCC", "normalised cross-correlation of the whole array", metrics.ncc)
-LMSE = Column("lmse", "LMSE", "20x20 windows, stride 10, each rescaled", metrics.lmse, False)
+SSIM = Metric("ssim", "SSIM", "uniform 7x7 window (scikit-image's default), per channel", metrics.ssim)
+MS_SSIM = Metric("ms_ssim", "MS-SSIM", "five scales, Gaussian 11x11 window, sigma 1.5", ms_ssim)
+SSIM_GAUSSIAN = Metric("ssim_gaussian", "SSIM-G", "Gaussian 11x11 window, sigma 1.5", _gaussian_ssim)
+PSNR_Y = Metric("psnr_y", "PSNR-Y", "dB, on full-range 8-bit luma (BT.601)", _luma(metrics.psnr), digits=2)
+SSIM_Y = Metric("ssim_y", "SSIM-Y", "7x7 window on full-range 8-bit luma (BT.601)", _luma(metrics.ssim))
+NCC = Metric("ncc", "NCC", "normalised cross-correlation of the whole array", metrics.ncc)
+LMSE = Metric("lmse", "LMSE", "20x20 windows, stride 10, each rescaled", metrics.lmse, False)
 LPIPS = {
-    net: Column(f"lpips_{net}", f"LPIPS-{net}", f"LPIPS v0.1, {net}, whole picture in [-1, 1]", None, False)
+    net: Metric(f"lpips_{net}", f"LPIPS-{net}", f"LPIPS v0.1, {net}, whole picture in [-1, 1]", None, False)
     for net in ("alex", "vgg", "squeeze")
 }
-DISTS = Column("dists", "DISTS", "DISTS, VGG-16, at the picture's own size", None, False)
+DISTS = Metric("dists", "DISTS", "DISTS, VGG-16, at the picture's own size", None, False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Protocol:
 
     name: str
     source: str
-    columns: tuple[Column, ...]
+    columns: tuple[Metric, ...]
     rounding: Rounding
     """What is compared: floats, or 8-bit values cut off or rounded to the nearest level."""
     multiple: int = 1
@@ -135,7 +134,7 @@ class Protocol:
         return width // self.multiple * self.multiple, height // self.multiple * self.multiple
 
     def measure(
-        self, estimate: Picture, target: Picture, perceptual: Perceptual | None = None
+        self, estimate: Array, target: Array, perceptual: Perceptual | None = None
     ) -> dict[str, float]:
         """Measure one layer of one picture.
 
@@ -155,12 +154,12 @@ class Protocol:
         return found
 
 
-def unit(picture: Picture) -> Picture:
+def unit(picture: Array) -> Array:
     """A picture, 8-bit or in [0, 1], as floats in [0, 1], clipped where outside."""
     return picture / np.float32(255) if picture.dtype == np.uint8 else np.clip(picture, 0, 1)
 
 
-def to_levels(picture: Picture, rounding: Rounding) -> Picture:
+def to_levels(picture: Array, rounding: Rounding) -> Array:
     """Bring a picture in [0, 1] to 0..255: clipped, then float32 or uint8; uint8 pictures keep values."""
     if picture.dtype == np.uint8:
         return picture.astype(np.float32) if rounding == "float" else picture

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dereflect.evaluation.protocol import Picture
+from dereflect.images.picture import Array
 
 
 def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -16,12 +16,12 @@ def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def to_square(photo: NDArray[np.uint8], side: int) -> Picture:
+def to_square(photo: NDArray[np.uint8], side: int) -> Array:
     """(H, W, 3) 8 bit to (side, side, 3) float32 in [0, 1]: antialiased bilinear, aspect ratio not kept."""
     return _interpolated(photo.astype(np.float32) / np.float32(255), side, side, "bilinear")
 
 
-def from_square(layer: Picture, height: int, width: int) -> Picture:
+def from_square(layer: Array, height: int, width: int) -> Array:
     """A square layer in [0, 1] back to (height, width, 3), as DiffRS does it.
 
     Areas are averaged where both sides shrink or stay; otherwise antialiased bilinear.
@@ -30,7 +30,7 @@ def from_square(layer: Picture, height: int, width: int) -> Picture:
     return _interpolated(layer, height, width, "area" if height <= side and width <= side else "bilinear")
 
 
-def _interpolated(picture: Picture, height: int, width: int, how: str) -> Picture:
+def _interpolated(picture: Array, height: int, width: int, how: str) -> Array:
     import torch
     import torch.nn.functional as F
 

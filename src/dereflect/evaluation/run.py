@@ -20,7 +20,7 @@ from dereflect.data.layouts import DataSet
 from dereflect.data.pairs import Pair, read_rgb
 from dereflect.errors import InputError, first_line
 from dereflect.evaluation.cost import measured_cost
-from dereflect.evaluation.protocol import Perceptual, Picture, to_levels
+from dereflect.evaluation.protocol import Perceptual, to_levels
 from dereflect.evaluation.protocol import Protocol as Preset
 from dereflect.evaluation.records import (
     REFLECTION,
@@ -31,6 +31,7 @@ from dereflect.evaluation.records import (
     write_record,
 )
 from dereflect.evaluation.resizing import from_square, resized, to_square
+from dereflect.images.picture import Array
 
 PREVIEW_SIDE = 640
 RECORDS = "records.jsonl"
@@ -44,7 +45,7 @@ class System(Protocol):
     """Everything its results depend on beside the picture: source, weights, settings, seed."""
     device: str
 
-    def separate(self, picture: Picture) -> tuple[Picture, Picture]:
+    def separate(self, picture: Array) -> tuple[Array, Array]:
         """Take (H, W, 3) uint8 or float32 in [0, 1]; give both layers as float32 in [0, 1]."""
         ...
 
@@ -54,14 +55,14 @@ class Untouched:
 
     name, identity, device = UNTOUCHED, "", "cpu"
 
-    def separate(self, picture: Picture) -> tuple[Picture, Picture]:
+    def separate(self, picture: Array) -> tuple[Array, Array]:
         """Return the picture twice."""
         floats = picture.astype(np.float32) / np.float32(255) if picture.dtype == np.uint8 else picture
         return floats, floats
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """What to run and where to keep it."""
 
     systems: Iterable[System]
@@ -82,7 +83,7 @@ class Loaded:
     truths: dict[str, NDArray[np.uint8]]
 
 
-def run(job: Job, progress: Callable[[int, int, str], None] | None = None) -> list[Record]:
+def run(job: EvaluationJob, progress: Callable[[int, int, str], None] | None = None) -> list[Record]:
     """Measure the untouched input and every system on every pair.
 
     Records of an earlier run into the same folder are used again where nothing they depend on has changed.
@@ -127,7 +128,7 @@ def _let_few_wait(pending: list[Record | Future[Record]], few: int) -> None:
 
 
 def _one(
-    job: Job, system: System, data: DataSet, pair: Pair, key: str, pool: ThreadPoolExecutor
+    job: EvaluationJob, system: System, data: DataSet, pair: Pair, key: str, pool: ThreadPoolExecutor
 ) -> Record | Future[Record]:
     """Separate now, measure now or in the pool. Only the separation is timed."""
     loaded = load_pair(pair, job.protocol, data.cut_to_common)
@@ -182,7 +183,7 @@ def load_pair(pair: Pair, protocol: Preset, cut_to_common: bool = False) -> Load
     )
 
 
-def separate_as(protocol: Preset, system: System, photo: NDArray[np.uint8]) -> dict[str, Picture]:
+def separate_as(protocol: Preset, system: System, photo: NDArray[np.uint8]) -> dict[str, Array]:
     """Separate a photo at the size that the protocol prescribes; layers come back at the photo's size."""
     if protocol.square is None or isinstance(system, Untouched):
         return dict(zip((TRANSMISSION, REFLECTION), system.separate(photo), strict=True))
@@ -193,7 +194,7 @@ def separate_as(protocol: Preset, system: System, photo: NDArray[np.uint8]) -> d
 
 
 def _previews(
-    folder: Path, model: str, data: str, picture: str, loaded: Loaded, layers: dict[str, Picture]
+    folder: Path, model: str, data: str, picture: str, loaded: Loaded, layers: dict[str, Array]
 ) -> dict[str, str]:
     """Write small JPEGs of the layers, or for the untouched input of photo and truths.
 
@@ -204,7 +205,7 @@ def _previews(
     (folder / place).mkdir(parents=True, exist_ok=True)
     own = model == UNTOUCHED
     truths = {f"true {layer}": truth for layer, truth in loaded.truths.items()}
-    shown: dict[str, Picture] = {"input": loaded.photo, **truths} if own else layers
+    shown: dict[str, Array] = {"input": loaded.photo, **truths} if own else layers
     paths = {}
     for role, content in shown.items():
         path = place / f"{_file_name(role if own else f'{model} {role}')}.jpg"
@@ -231,7 +232,7 @@ def _digest(pair: Pair) -> str:
     return digest.hexdigest()
 
 
-def _key(job: Job, system: System, data: DataSet, digest: str) -> str:
+def _key(job: EvaluationJob, system: System, data: DataSet, digest: str) -> str:
     parts = [
         __version__,
         job.protocol.name,

@@ -38,7 +38,7 @@ class Spread:
     worst: float
     """Mean gain of the worst 5 % of the photos, rounded up to whole photos."""
     harmed: int
-    """Photos that lose more than `Column.harm`."""
+    """Photos that lose more than `Metric.harm`."""
     pictures: int
 
 

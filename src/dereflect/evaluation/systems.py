@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dereflect.evaluation.protocol import Picture
+from dereflect.images.picture import Array
 from dereflect.separator import Separator, load
 
 
@@ -30,7 +30,7 @@ class Model:
         ]
         self.identity = json.dumps(parts, sort_keys=True)
 
-    def separate(self, picture: Picture) -> tuple[Picture, Picture]:
+    def separate(self, picture: Array) -> tuple[Array, Array]:
         """Take (H, W, 3) uint8 or float32 in [0, 1]; give both layers as float32 in [0, 1]."""
         result = self.separator.tensors(picture)
         transmission, reflection = (layer.permute(1, 2, 0).numpy() for layer in result)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dereflect.evaluation.protocol import Column, Protocol
+from dereflect.evaluation.protocol import Metric, Protocol
 from dereflect.evaluation.published import published_for
 from dereflect.evaluation.records import UNTOUCHED, Record
 from dereflect.evaluation.summary import Mean, Price, Row
@@ -69,7 +69,7 @@ def gain_tables(rows: Sequence[Row], protocol: Protocol) -> list[Table]:
     return tables
 
 
-def _gain_cells(row: Row, column: Column) -> list[str]:
+def _gain_cells(row: Row, column: Metric) -> list[str]:
     found = row.spreads[column.name]
     return [
         with_interval(row.gains[column.name], column, sign=True),
@@ -79,12 +79,12 @@ def _gain_cells(row: Row, column: Column) -> list[str]:
     ]
 
 
-def heading(column: Column) -> str:
+def heading(column: Metric) -> str:
     """The column's title with an arrow that says which way is better."""
     return f"{column.title} {'↑' if column.higher_is_better else '↓'}"
 
 
-def _line(row: Row, columns: Sequence[Column], group: Sequence[Row]) -> Line:
+def _line(row: Row, columns: Sequence[Metric], group: Sequence[Row]) -> Line:
     cells = [with_interval(row.means.get(column.name), column) for column in columns]
     gain = row.gains.get(columns[0].name)
     cells += [with_interval(gain, columns[0], sign=True) if gain else "", f"{row.wins} of {row.pictures}"]
@@ -92,7 +92,7 @@ def _line(row: Row, columns: Sequence[Column], group: Sequence[Row]) -> Line:
     return Line(row.model, cells, best=best)
 
 
-def _is_best(row: Row, column: Column, group: Sequence[Row]) -> bool:
+def _is_best(row: Row, column: Metric, group: Sequence[Row]) -> bool:
     values = [r.means[column.name].mean for r in group if column.name in r.means]
     mine = row.means.get(column.name)
     return (
@@ -102,7 +102,7 @@ def _is_best(row: Row, column: Column, group: Sequence[Row]) -> bool:
     )
 
 
-def with_interval(value: Mean | None, column: Column, sign: bool = False) -> str:
+def with_interval(value: Mean | None, column: Metric, sign: bool = False) -> str:
     """A mean as text, with its interval where there is one; "absent" where there is no number."""
     if value is None or math.isnan(value.mean):
         return "absent"
@@ -112,7 +112,7 @@ def with_interval(value: Mean | None, column: Column, sign: bool = False) -> str
     return f"{text} [{plain(value.low, column, sign)}, {plain(value.high, column, sign)}]"
 
 
-def plain(value: float | None, column: Column, sign: bool = False) -> str:
+def plain(value: float | None, column: Metric, sign: bool = False) -> str:
     """A number as text in the column's digits; empty for none."""
     if value is None:
         return ""
@@ -121,7 +121,7 @@ def plain(value: float | None, column: Column, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{column.digits}f}"
 
 
-def _printed(values: dict[str, float], column: Column) -> float | None:
+def _printed(values: dict[str, float], column: Metric) -> float | None:
     if column.name == "lpips_alex" and "lpips" in values:
         return values["lpips"]  # the paper does not name its network; AlexNet is the package's default
     return values.get(column.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dereflect.evaluation.protocol import Column, Protocol
+from dereflect.evaluation.protocol import Metric, Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
 from dereflect.evaluation.summary import ALL, Row
 from dereflect.evaluation.tables import plain
@@ -66,7 +66,7 @@ def _gains(row: Row, before: Row, protocol: Protocol) -> str:
     )
 
 
-def _spread(row: Row, column: Column) -> str:
+def _spread(row: Row, column: Metric) -> str:
     found = row.spreads.get(column.name)
     if found is None:
         return ""

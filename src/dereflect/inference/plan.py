@@ -21,7 +21,7 @@ Quality = Literal["fast", "best"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class SeparatorSettings:
     """How pictures are read, planned and run; see `dereflect.separator.Separator` for each."""
 
     tile: str | int = "auto"
@@ -51,7 +51,7 @@ class Plan:
         return {"whole": "whole", "fitted": f"fitted at {at}", "tiled": f"tiles of {at}"}[self.kind]
 
 
-def check_settings(settings: Settings, traits: Traits) -> Settings:
+def check_settings(settings: SeparatorSettings, traits: Traits) -> SeparatorSettings:
     """Refuse settings that cannot be followed, and give the others back.
 
     Args:

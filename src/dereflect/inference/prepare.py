@@ -16,7 +16,7 @@ from dereflect.images.colour import Space, colour_space
 from dereflect.images.picture import Array
 from dereflect.images.resizing import reduced
 from dereflect.images.tensors import to_tensor
-from dereflect.inference.plan import Plan, Quality, Settings, make_plan
+from dereflect.inference.plan import Plan, Quality, SeparatorSettings, make_plan
 from dereflect.methods.contract import Traits
 
 
@@ -64,7 +64,7 @@ class Prepared:
         return _as_seen(self.picture.pixels[start:stop], self.space)
 
 
-def prepare(image: Any, settings: Settings, traits: Traits, budget: int) -> Prepared:
+def prepare(image: Any, settings: SeparatorSettings, traits: Traits, budget: int) -> Prepared:
     """Read a picture, decide how it will be run, and bring it to what the network sees of it.
 
     Args:

@@ -27,7 +27,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 @dataclass(frozen=True)
-class Network:
+class BatchRunner:
     """A method that runs on batches of any size.
 
     Attributes:
@@ -94,7 +94,7 @@ class Network:
         return Layers(*(layer[..., :height, :width].to("cpu", torch.float32).clamp(0, 1) for layer in layers))
 
 
-def run(network: Network, batch: Sequence[Prepared], progress: Progress | None = None) -> list[Prepared]:
+def run(network: BatchRunner, batch: Sequence[Prepared], progress: Progress | None = None) -> list[Prepared]:
     """Let the network see some pictures of one size at once, and give them back with their layers.
 
     Args:

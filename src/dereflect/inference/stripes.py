@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dereflect.inference.plan import Plan
 from dereflect.inference.prepare import Layers, Prepared
-from dereflect.inference.run import Network
+from dereflect.inference.run import BatchRunner
 from dereflect.methods.contract import Progress
 
 STRIPE = 128
@@ -41,7 +41,7 @@ class Stripe(NamedTuple):
     reflection: Tensor
 
 
-def stripes(network: Network, prepared: Prepared, progress: Progress | None = None) -> Iterator[Stripe]:
+def stripes(network: BatchRunner, prepared: Prepared, progress: Progress | None = None) -> Iterator[Stripe]:
     """Both layers of a picture at its full size.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 PLACES = ("state_dict", "params", "weights", "weight", None, "params_ema", "model_ema")
 """Where trainers keep a network's tensors; None is the top of the file. Weights as trained come before their
@@ -19,7 +19,7 @@ LIGHTNING = "net_g."
 WRAPPERS = (LIGHTNING, "module.", "_orig_mod.")
 
 
-def network_state(checkpoint: Mapping[str, Any], marks: Sequence[str]) -> State:
+def network_state(checkpoint: Mapping[str, Any], marks: Sequence[str]) -> StateDict:
     """The tensors of a network under its own names.
 
     Args:
@@ -38,7 +38,7 @@ def network_state(checkpoint: Mapping[str, Any], marks: Sequence[str]) -> State:
     return {}
 
 
-def beside_network(checkpoint: Mapping[str, Any], prefix: str) -> State:
+def beside_network(checkpoint: Mapping[str, Any], prefix: str) -> StateDict:
     """Tensors that a Lightning file holds beside its network, e.g. of a loss, without `prefix`."""
     found = checkpoint.get("state_dict")
     if not isinstance(found, Mapping):
@@ -56,7 +56,7 @@ def count(state: Mapping[str, Any], pattern: str) -> int:
     return len({match[1] for key in state if (match := compiled.fullmatch(key))})
 
 
-def _unwrapped(found: Mapping[str, Any]) -> State:
+def _unwrapped(found: Mapping[str, Any]) -> StateDict:
     tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     if any(key.startswith(LIGHTNING) for key in tensors):
         tensors = {key: value for key, value in tensors.items() if key.startswith(LIGHTNING)}

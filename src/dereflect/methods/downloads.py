@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dereflect.downloads import Report, fetch
+from dereflect.downloads import ReportBytes, fetch
 from dereflect.errors import InputError, ModelError, Option, Remedy
 from dereflect.files import writing
 from dereflect.methods.card import ModelCard, RemoteFile
@@ -30,7 +30,7 @@ def notice(card: ModelCard) -> str:
 
 
 def download_files(
-    card: ModelCard, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    card: ModelCard, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch a card's files into the cache; see `dereflect.methods.family.Download`.
 
@@ -93,5 +93,5 @@ def _place(card: ModelCard, file: RemoteFile) -> Path:
     return cache_folder() / card.name / file.name
 
 
-def _checked(card: ModelCard, file: RemoteFile, report: Report | None = None) -> Path:
+def _checked(card: ModelCard, file: RemoteFile, report: ReportBytes | None = None) -> Path:
     return fetch(file.url, _place(card, file), f"sha256:{file.sha256}" if file.sha256 else "", report=report)

@@ -17,7 +17,7 @@ from dereflect.errors import InputError, ModelError
 from dereflect.methods.card import ModelCard
 
 if TYPE_CHECKING:
-    from dereflect.downloads import Report
+    from dereflect.downloads import ReportBytes
     from dereflect.methods.contract import Method
     from dereflect.methods.downloads import Say
     from dereflect.methods.objective import Objective
@@ -51,7 +51,7 @@ class Download(Protocol):
     """A family's own way to fetch its weights (`Family.download`)."""
 
     def __call__(
-        self, name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+        self, name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
     ) -> Path:
         """Fetch the weights of the card `name`, convert them if need be, and return where they are.
 
@@ -152,7 +152,7 @@ class Family:
         return cast("type[Objective]", self.resolve(self.objectives[name]))
 
     def fetch(
-        self, name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+        self, name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
     ) -> Path:
         """Fetch the weights of the card `name`; see `Download`.
 

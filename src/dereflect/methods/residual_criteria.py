@@ -14,6 +14,9 @@ from torch import Tensor
 from dereflect.nn import losses
 from dereflect.nn.vgg import LAST_CONVOLUTIONS, LEVEL_LAYERS, Vgg19
 
+LayersAndResidual = tuple[Tensor, Tensor, Tensor]
+"""Transmission, reflection and the residual that neither explains; their sum models the photo."""
+
 TAPS = {"after_relu": LEVEL_LAYERS, "before_relu": LAST_CONVOLUTIONS}
 
 

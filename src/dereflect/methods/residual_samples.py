@@ -7,11 +7,12 @@ from pathlib import Path
 
 from dereflect.data.choice import choose_source
 from dereflect.data.folders import data_folder
-from dereflect.data.mixture import Draws, Mixture, PhotosBehindGlass, RealPairs, Sample, Source
+from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Sample, SampleGenerators, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import dsrnet as rule
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.errors import RecipeError
+from dereflect.images.picture import Array
 from dereflect.methods.residual_settings import Data
 
 
@@ -36,7 +37,7 @@ class OfferedMixture(Mixture):
 
     def draw(self, epoch: int, index: int) -> Sample:
         """See `dereflect.methods.objective.Samples`."""
-        draws = Draws.of(self.seed, epoch, index)
+        draws = SampleGenerators.of(self.seed, epoch, index)
         lengths = [len(source) for source in self.sources]
         number, element = choose_source(index, lengths, self.shares, draws.python)
         return self.sources[number].sample(epoch, element, draws)
@@ -45,7 +46,7 @@ class OfferedMixture(Mixture):
 class ClippedPairs(RealPairs):
     """Real pairs whose reflection is clipped to [0, 1]."""
 
-    def sample(self, epoch: int, index: int, draws: Draws) -> Sample:
+    def sample(self, epoch: int, index: int, draws: SampleGenerators) -> Sample:
         """See `Source`."""
         found = super().sample(epoch, index, draws)
         return found | {"reflection": found["reflection"].clamp(0, 1)}
@@ -59,7 +60,7 @@ def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> Offe
     """
     ranges, geometry = data.synthesis.ranges, data.geometry
 
-    def behind_glass(clear: Picture, mirrored: Picture, random: Random) -> Triplet:
+    def behind_glass(clear: Array, mirrored: Array, random: Random) -> Triplet:
         made = rule.mix(clear, mirrored, rule.draw(random, ranges=ranges))
         if data.synthetic_reflection == "blurred":
             return made

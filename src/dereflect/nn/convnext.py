@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dereflect.nn.focalnet import Mlp
+from dereflect.nn.mlp import Mlp
 from dereflect.nn.mugi import ChannelNorm
 
 EPS = 1e-6

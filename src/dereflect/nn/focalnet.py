@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.nn.mlp import Mlp
+
 
 @dataclass(frozen=True)
 class FocalNetConfig:
@@ -152,19 +154,6 @@ class FocalModulation(nn.Module):
         overall = F.gelu(context.mean((2, 3), keepdim=True))
         gathered = (gathered + overall * gates[:, self.levels :]) / (self.levels + 1)
         return self.proj(query * self.h(gathered).permute(0, 2, 3, 1))
-
-
-class Mlp(nn.Module):
-    """Linear, exact GELU, linear, over the last dimension."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same shape."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class StochasticDepth(nn.Module):

@@ -31,7 +31,7 @@ class ChannelNorm(nn.Module):
         return pixels.permute(0, 3, 1, 2)
 
 
-class ChannelAttention(nn.Module):
+class SimpleChannelAttention(nn.Module):
     """Scale each channel by a linear mix of the channel means: ``x * conv1x1(mean(x))``."""
 
     def __init__(self, channels: int) -> None:
@@ -87,7 +87,7 @@ class MuGIBlock(nn.Module):
                     nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
                 ),
                 CrossedGate(),
-                Twice(ChannelAttention(channels)),
+                Twice(SimpleChannelAttention(channels)),
                 Twice(nn.Conv2d(channels, channels, 1)),
             ]
         )

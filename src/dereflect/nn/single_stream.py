@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dereflect.nn.mugi import ChannelAttention, ChannelNorm
+from dereflect.nn.mugi import ChannelNorm, SimpleChannelAttention
 
 
 class SelfGate(nn.Module):
@@ -36,7 +36,7 @@ class SingleStreamBlock(nn.Module):
             nn.Conv2d(channels, wide, 1),
             nn.Conv2d(wide, wide, 3, padding=1, groups=wide),
             SelfGate(),
-            ChannelAttention(channels),
+            SimpleChannelAttention(channels),
             nn.Conv2d(channels, channels, 1),
         )
         self.block2 = nn.Sequential(

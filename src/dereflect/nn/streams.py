@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-Pair = tuple[Tensor, Tensor]
+TwoStreams = tuple[Tensor, Tensor]
 """The two streams: transmission's and reflection's."""
 
 
-class PairSequence(nn.Sequential):
+class TwoStreamSequence(nn.Sequential):
     """Layers of two streams, one after the other; keys are the indices."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Pair:  # type: ignore[override]
+    def forward(self, x: Tensor, y: Tensor) -> TwoStreams:  # type: ignore[override]
         """Two (B, C, H, W) tensors through all layers."""
         for layer in self:
             x, y = layer(x, y)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.nn.mlp import Mlp
 from dereflect.nn.windows import WindowAttention, join_windows, pad_to_windows, split_windows
 
 ACROSS = -100.0
@@ -68,19 +69,6 @@ def seam_mask(height: int, width: int, side: int) -> Tensor:
     regions = 3 * part(height)[:, None] + part(width)[None, :]
     labels = split_windows(regions[None, :, :, None], side)[..., 0]
     return (labels[:, :, None] != labels[:, None, :]).float() * ACROSS
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same shape."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SwinBlock(nn.Module):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dereflect.errors import MissingExtra
 
-Picture = NDArray[np.float32]
+Pixels = NDArray[np.float32]
 """(H, W, 3) or (H, W, 1) in [0, 1]."""
 Flow = NDArray[np.float32]
 """(H, W, 2): pixel (x, y) of one frame lies at (x, y) + flow in the other."""
@@ -39,7 +39,7 @@ def import_cv2() -> Any:
     return cv2
 
 
-def find_motion(first: Picture, second: Picture) -> tuple[Flow, Flow]:
+def find_motion(first: Pixels, second: Pixels) -> tuple[Flow, Flow]:
     """Flow from the first frame to the second, and back."""
     cv2 = import_cv2()
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.video.motion import Flow, Picture, Weight, find_motion, follow, import_cv2, inside, trust, warp
+from dereflect.video.motion import Flow, Pixels, Weight, find_motion, follow, import_cv2, inside, trust, warp
 
 RADIUS = 8
 """Frames on each side that guide one: a third of a second, in which a reflection moves on."""
@@ -45,7 +45,7 @@ CUT_LEFT = 0.8
 class _Link:
     """The motion between two neighbouring frames."""
 
-    def __init__(self, first: Picture, second: Picture) -> None:
+    def __init__(self, first: Pixels, second: Pixels) -> None:
         self.onward, self.back = find_motion(first, second)
         self.onward_trust = trust(self.onward, self.back)
         self.back_trust = trust(self.back, self.onward)
@@ -55,9 +55,7 @@ class _Link:
         self.cut = lost or bool(left > CUT_LEFT * max(contrast, 0.02))
 
 
-def steady_changes(
-    transmissions: Iterable[Picture], radius: int = RADIUS, skip: int = 0
-) -> Iterator[Picture]:
+def steady_changes(transmissions: Iterable[Pixels], radius: int = RADIUS, skip: int = 0) -> Iterator[Pixels]:
     """What to add to each frame's transmission to make the film steady.
 
     Args:
@@ -68,7 +66,7 @@ def steady_changes(
     Yields:
         The change of each frame, as soon as `radius` frames after it have been seen; (H, W, 3), in [-1, 1].
     """
-    frames: deque[Picture] = deque()  # from `first` on
+    frames: deque[Pixels] = deque()  # from `first` on
     links: deque[_Link] = deque()  # links[i] is between frames[i] and frames[i + 1]
     first = seen = 0
     due = skip
@@ -90,7 +88,7 @@ def steady_changes(
         due += 1
 
 
-def _change(frames: deque[Picture], links: deque[_Link], index: int, radius: int) -> Picture:
+def _change(frames: deque[Pixels], links: deque[_Link], index: int, radius: int) -> Pixels:
     own = frames[index]
     total = np.zeros_like(own)
     weights = np.ones(own.shape[:2], np.float32)
@@ -116,11 +114,11 @@ def _change(frames: deque[Picture], links: deque[_Link], index: int, radius: int
             total += share[..., None] * difference
             weights += share
     # What is left of a reflection is soft, the errors of motion are fine: what is finer than a pixel goes.
-    change: Picture = import_cv2().GaussianBlur(total / weights[..., None], (0, 0), SOFTNESS)
+    change: Pixels = import_cv2().GaussianBlur(total / weights[..., None], (0, 0), SOFTNESS)
     return change
 
 
-def _opinion(difference: Picture) -> Weight:
+def _opinion(difference: Pixels) -> Weight:
     """Weight of a neighbour by how it differs, (H, W)."""
     cv2 = import_cv2()
 
@@ -130,7 +128,7 @@ def _opinion(difference: Picture) -> Weight:
     return weight
 
 
-def working_copy(transmission: NDArray[np.float32]) -> Picture:
+def working_copy(transmission: NDArray[np.float32]) -> Pixels:
     """A copy reduced to `WORKING_SIZE`, every pixel counted; the picture itself if it is no larger."""
     cv2 = import_cv2()
 
@@ -142,7 +140,7 @@ def working_copy(transmission: NDArray[np.float32]) -> Picture:
     return cv2.resize(transmission, size, interpolation=cv2.INTER_AREA)
 
 
-def at_size(change: Picture, height: int, width: int) -> Picture:
+def at_size(change: Pixels, height: int, width: int) -> Pixels:
     """A change brought to the frame's own size."""
     cv2 = import_cv2()
 

@@ -8,7 +8,7 @@ from dereflect.catalog import load_method
 from dereflect.errors import InputError, ModelError
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.method import YtmtMethod
-from dereflect.methods.ytmt.two_stage import System, build_network
+from dereflect.methods.ytmt.two_stage import YtmtSystem, build_network
 from dereflect.nn.vgg import Vgg19, load_vgg19
 
 
@@ -62,7 +62,7 @@ def test_official_file_is_recognised_converted_and_loaded_back(
     method.save_pretrained(tmp_path / "ours")
     again, _ = load_method(tmp_path / "ours")
     image = torch.rand(1, 3, 37, 29)
-    system = System(narrow(name), load_vgg19(vgg_file))
+    system = YtmtSystem(narrow(name), load_vgg19(vgg_file))
     states = official(narrow(name))
     for key, stage in (("icnn", system.stage1), ("icnn2", system.stage2)):
         if stage is not None:

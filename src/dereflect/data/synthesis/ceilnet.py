@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def draw(random: Random, height: int = 0, width: int = 0, ranges: Ranges | None 
     )
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:

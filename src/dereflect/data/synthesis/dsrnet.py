@@ -14,7 +14,8 @@ import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
 from dereflect.data.synthesis.overflow import within_white
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def draw(
     return Draws(kernel, sigma, a, b, u < ranges.screen_share)
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dereflect.data.synthesis.triplet import Picture
+from dereflect.images.picture import Array
 
 
-def within_white(blended: Picture, clear: Picture, shown: Picture, factor: float = 1.3) -> Picture:
+def within_white(blended: Array, clear: Array, shown: Array, factor: float = 1.3) -> Array:
     """The blended picture; where any of it exceeds 1, the sum of the layers with the reflection lowered.
 
     The reflection is clipped to [0, 1] after it is lowered, and so is the sum.

@@ -38,7 +38,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dereflect.data.synthesis.kernels import Floats, convolve_kernel, disc, shift_kernel
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def draw(random: Random, height: int = 0, width: int = 0, preset: str = "day") -
     )
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1], sRGB."""
     scene = to_light(transmission) * 2.0**draws.scene_stops
     mirrored = stretch_highlights(to_light(reflection), draws.highlights) * 2.0**draws.mirror_stops
@@ -152,7 +153,7 @@ def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
     )
 
 
-def to_light(picture: Picture) -> Floats:
+def to_light(picture: Array) -> Floats:
     """sRGB values in [0, 1] to linear light (IEC 61966-2-1)."""
     v = picture.astype(np.float64)
     return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)

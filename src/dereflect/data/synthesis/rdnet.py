@@ -15,7 +15,8 @@ import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
 from dereflect.data.synthesis.overflow import within_white
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 Bounds = tuple[float, float]
 
@@ -87,7 +88,7 @@ def truncated_normal(random: Random, mean: float, deviation: float, bounds: Boun
     return normal.inv_cdf(low + float(random.uniform()) * (high - low))
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:
@@ -103,6 +104,6 @@ def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
     return Triplet.of(blended, clear, blended - clear)
 
 
-def blurred(reflection: Picture, draws: Draws) -> Picture:
+def blurred(reflection: Array, draws: Draws) -> Array:
     """The mirrored picture out of focus, black beyond its edge; (H, W, 3) float64."""
     return convolve(reflection.astype(np.float64), gaussian_taps(draws.kernel, draws.sigma))

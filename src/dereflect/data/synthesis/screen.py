@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def draw(random: Random, height: int = 0, width: int = 0) -> Draws:
     return Draws(float(random.uniform(0.5, 5)), float(random.uniform(0.2, 0.9)))
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[Any]
+from dereflect.images.picture import Array
+
 Random = np.random.Generator | np.random.RandomState
 """Source of draws. ``numpy.random.RandomState`` gives the sequences of the published scripts (legacy
 generator).
@@ -24,6 +24,6 @@ class Triplet:
     reflection: NDArray[np.float32]
 
     @staticmethod
-    def of(blended: Picture, transmission: Picture, reflection: Picture) -> Triplet:
+    def of(blended: Array, transmission: Array, reflection: Array) -> Triplet:
         """Round three float64 pictures to float32, once, at the end."""
         return Triplet(*(picture.astype(np.float32) for picture in (blended, transmission, reflection)))

@@ -12,7 +12,8 @@ import numpy as np
 
 from dereflect.data.synthesis.kernels import convolve, gaussian_taps
 from dereflect.data.synthesis.overflow import within_white
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 KERNELS, KERNEL_SHARES = (5, 7, 9, 11), (0.1, 0.2, 0.3, 0.4)
 GAINS = ((1.109, 0.118), (1.106, 0.115), (1.078, 0.116))
@@ -44,7 +45,7 @@ def draw(random: Random, height: int = 0, width: int = 0) -> Draws:
     return Draws(kernel, sigma, weight, (red, green, blue), float(random.uniform()) < SCREEN_SHARE)
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:

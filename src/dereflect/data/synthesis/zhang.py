@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dereflect.data.synthesis.kernels import Floats, convolve, gaussian_taps
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
+from dereflect.images.picture import Array
 
 POWER = 2.2
 SIGMAS = np.linspace(1, 5, 80)
@@ -59,7 +60,7 @@ def vignette(side: int = VIGNETTE_SIDE) -> Floats:
     return bell / bell.max()
 
 
-def mix(transmission: Picture, reflection: Picture, draws: Draws) -> Triplet:
+def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     """Mix two pictures (H, W, 3) in [0, 1].
 
     Returns:

@@ -82,7 +82,7 @@ class ExchangeBlock(nn.Module):
         return t + self.mix_t(t_new * gate_t), r + self.mix_r(r_new * gate_r)
 
 
-class Streams(nn.Module):
+class ExchangeRow(nn.Module):
     """A row of exchange blocks."""
 
     def __init__(self, width: int, blocks: int) -> None:
@@ -170,17 +170,17 @@ class DefaultNetwork(nn.Module):
         self.encoder2, self.enter2 = _features(config.second_encoder, config.widths)
         self.stem = nn.Conv2d(12, head, 3, padding=1)  # at 1/2, shared by both streams
         self.into = nn.Conv2d(4 * head, 2 * first, 1)  # 1/2 -> 1/4
-        self.down1 = Streams(first, config.encoder_blocks[0])
+        self.down1 = ExchangeRow(first, config.encoder_blocks[0])
         self.to2 = nn.ModuleList(nn.Conv2d(4 * first, second, 1) for _ in range(2))
-        self.down2 = Streams(second, config.encoder_blocks[1])
+        self.down2 = ExchangeRow(second, config.encoder_blocks[1])
         self.to3 = nn.ModuleList(nn.Conv2d(4 * second, third, 1) for _ in range(2))
-        self.middle = Streams(third, config.encoder_blocks[2])
+        self.middle = ExchangeRow(third, config.encoder_blocks[2])
         self.back2 = nn.ModuleList(nn.Conv2d(third, second, 1) for _ in range(2))
-        self.up2 = Streams(second, config.decoder_blocks[1])
+        self.up2 = ExchangeRow(second, config.decoder_blocks[1])
         self.back1 = nn.ModuleList(nn.Conv2d(second, first, 1) for _ in range(2))
-        self.up1 = Streams(first, config.decoder_blocks[0])
+        self.up1 = ExchangeRow(first, config.decoder_blocks[0])
         self.back0 = nn.ModuleList(nn.Conv2d(first, head, 1) for _ in range(2))
-        self.draw = Streams(head, config.head_blocks)
+        self.draw = ExchangeRow(head, config.head_blocks)
         self.out = nn.ModuleList(_silent(nn.Conv2d(head, 12, 3, padding=1)) for _ in range(2))
         places = (first, second, third, second, first, head)
         self.tone = Tone(2 * third, places) if config.tone else None

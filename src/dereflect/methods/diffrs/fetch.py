@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dereflect.downloads import Report, fetch_from_hub
+from dereflect.downloads import ReportBytes, fetch_from_hub
 from dereflect.errors import InputError, MissingExtra, ModelError, Option, Remedy, first_line
 from dereflect.files import writing
 from dereflect.methods.diffrs.official import (
@@ -64,7 +64,7 @@ def download(
     yes: bool,
     sources: Mapping[str, str],
     say: Callable[[str], None],
-    report: Report | None = None,
+    report: ReportBytes | None = None,
     endpoint: str | None = None,
 ) -> Path:
     """Fetch what is not given as a local folder, convert, and put the pipeline into the cache.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dereflect.downloads import Report
+from dereflect.downloads import ReportBytes
 from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.diffrs.official import part_of
@@ -250,7 +250,7 @@ def from_name(name: str, options: DiffRSOptions) -> Method:
 
 
 def download(
-    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch and convert the published weights; see `fetch.download`."""
     from dereflect.methods.diffrs.fetch import download as fetch

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dereflect.methods.diffrs.sampling import clean_estimate
 
-Synthesis = Callable[[Tensor, Tensor], Tensor]
+SynthesisFunction = Callable[[Tensor, Tensor], Tensor]
 """(clean transmission latent, clean reflection latent) to the latent of their mixture."""
 
 
@@ -66,7 +66,7 @@ def optimise_latents(
     z_i: Tensor,
     alpha: Tensor,
     step: int,
-    synthesis: Synthesis,
+    synthesis: SynthesisFunction,
     settings: LatentOptimisation | None = None,
     trace: OptimisationTrace | None = None,
 ) -> tuple[Tensor, Tensor]:

@@ -16,44 +16,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from dereflect.nn.mugi import ChannelAttention, ChannelNorm, MuGIBlock
-
-
-class SelfGate(nn.Module):
-    """Multiply the two halves of the channels: 2C in, C out."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 2C, H, W) to (B, C, H, W)."""
-        value, gate = x.chunk(2, dim=1)
-        return value * gate
-
-
-class MergeBlock(nn.Module):
-    """The mutually gated block for a single stream: it gates itself. Its gains start at zero."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block1 = nn.Sequential(
-            ChannelNorm(channels),
-            nn.Conv2d(channels, 2 * channels, 1),
-            nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
-            SelfGate(),
-            ChannelAttention(channels),
-            nn.Conv2d(channels, channels, 1),
-        )
-        self.block2 = nn.Sequential(
-            ChannelNorm(channels),
-            nn.Conv2d(channels, 2 * channels, 1),
-            SelfGate(),
-            nn.Conv2d(channels, channels, 1),
-        )
-        self.a = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.b = nn.Parameter(torch.zeros(1, channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        x = x + self.a * self.block1(x)
-        return x + self.b * self.block2(x)
+from dereflect.nn.mugi import MuGIBlock
+from dereflect.nn.single_stream import SingleStreamBlock
 
 
 class LatentSynthesis(ModelMixin, ConfigMixin):
@@ -79,7 +43,7 @@ class LatentSynthesis(ModelMixin, ConfigMixin):
         super().__init__()
         self.intro = nn.Conv2d(latent_channels, width, 1)
         self.blocks_inter = nn.ModuleList(MuGIBlock(width, shared_b=False) for _ in range(interactions))
-        self.blocks_merge = nn.Sequential(*(MergeBlock(2 * width) for _ in range(merges)))
+        self.blocks_merge = nn.Sequential(*(SingleStreamBlock(2 * width) for _ in range(merges)))
         self.tail = nn.Conv2d(2 * width, latent_channels, 3, padding=1)
 
     def forward(self, t: Tensor, r: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.dsmamba import DSMamba
-from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair
+from dereflect.methods.dmdnet.forward_pass import ForwardPass
 from dereflect.methods.dmdnet.memory import MECM
 from dereflect.nn.mugi import ChannelNorm
+from dereflect.nn.streams import TwoStreams
 
 Bank = tuple[str, Tensor]
 """Name and content (experts, slots, C) of a memory bank."""
@@ -65,7 +66,7 @@ class DMBlock(nn.Module):
         if last:
             self.MECM = MECM(channels, config)
 
-    def forward(self, T: Tensor, R: Tensor, proximity: Tensor, run: ForwardPass) -> Pair:
+    def forward(self, T: Tensor, R: Tensor, proximity: Tensor, run: ForwardPass) -> TwoStreams:
         """State space and feed-forward part of both streams, (B, C, H, W) to the same shape."""
         a_T, a_R = self.DSMamba(self.norm1(T), self.norm1(R), proximity, run)
         T, R = T + a_T, R + a_R
@@ -97,7 +98,9 @@ class BlockSequence(nn.Module):
         """The block that has a memory module."""
         return cast(DMBlock, self.blocks[-1])
 
-    def forward(self, pair: Pair, proximity: Tensor, banks: tuple[Bank, Bank], run: ForwardPass) -> Pair:
+    def forward(
+        self, pair: TwoStreams, proximity: Tensor, banks: tuple[Bank, Bank], run: ForwardPass
+    ) -> TwoStreams:
         """Both streams through all blocks, and at the end through the memory.
 
         Args:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dereflect.methods.dmdnet.config import DMDNetConfig, Scan
-from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair
+from dereflect.methods.dmdnet.forward_pass import ForwardPass
 from dereflect.methods.dmdnet.orders import scan_order
 from dereflect.nn.selective_scan import selective_scan
 from dereflect.nn.selective_scan.inputs import ScanInputs
+from dereflect.nn.streams import TwoStreams
 
 DIRECTIONS = 2
 
@@ -54,7 +55,7 @@ class DSMamba(nn.Module):
         self.depth_encoder = nn.Sequential(nn.Conv2d(d, d, 1), nn.LeakyReLU(0.2))
         self.conv_depth_sig = nn.Sequential(nn.Conv2d(d, n, 1), nn.LeakyReLU(0.2))
 
-    def forward(self, x_T: Tensor, x_R: Tensor, proximity: Tensor, run: ForwardPass) -> Pair:
+    def forward(self, x_T: Tensor, x_R: Tensor, proximity: Tensor, run: ForwardPass) -> TwoStreams:
         """Both streams.
 
         Args:
@@ -76,7 +77,7 @@ class DSMamba(nn.Module):
             results.append(self.out_proj(self.out_norm(y) * F.silu(z)).permute(0, 3, 1, 2))
         return results[0], results[1]
 
-    def project(self, x: Tensor) -> Pair:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features to be scanned (B, C, H, W), in float32 or wider, and the output gate (B, H, W, C)."""
         features, z = self.in_proj(x.permute(0, 2, 3, 1)).chunk(2, dim=-1)
         features = F.silu(self.conv2d(features.permute(0, 3, 1, 2)))
@@ -104,7 +105,7 @@ class DSMamba(nn.Module):
         """In which way a stream is scanned."""
         return self.config.transmission_scan if stream == "T" else self.config.reflection_scan
 
-    def depth_share(self, proximity: Tensor) -> Pair | None:
+    def depth_share(self, proximity: Tensor) -> tuple[Tensor, Tensor] | None:
         """Depth's B and C (B, 2, 2N, L) and its weight in them (B, 1, N, L), in raster order, for both."""
         if self.config.state_space == "original":
             return None
@@ -112,7 +113,9 @@ class DSMamba(nn.Module):
         weight = torch.sigmoid(self.conv_depth_sig(proximity)).flatten(2)
         return torch.einsum("knc,bcl->bknl", self.depth_proj_weight_channel, depth), weight[:, None]
 
-    def scan_inputs(self, stream: str, features: Tensor, share: Pair | None, order: Tensor) -> ScanInputs:
+    def scan_inputs(
+        self, stream: str, features: Tensor, share: tuple[Tensor, Tensor] | None, order: Tensor
+    ) -> ScanInputs:
         """What the scan of a stream takes, both directions side by side, in raster order."""
         states, channels = self.config.states, features.shape[1]
         if self.config.position_code:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dereflect.methods.dmdnet.forward_pass import Pair
 from dereflect.nn.mugi import MuGIBlock, Twice
+from dereflect.nn.streams import TwoStreams
 
 
 class EncodingBranch(nn.Module):
@@ -30,7 +30,7 @@ class EncodingBranch(nn.Module):
             ]
             self.add_module(f"block{level}", nn.ModuleList(blocks))
 
-    def forward(self, image: Tensor) -> list[Pair]:
+    def forward(self, image: Tensor) -> list[TwoStreams]:
         """(B, 3, H, W) to five pairs of (B, C_l, H / 2^(l-1), W / 2^(l-1))."""
         x = y = self.stem.seq(image)
         levels = [(x, y)]

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from dereflect.methods.dmdnet.memory import MemoryTrace
 from dereflect.methods.dmdnet.orders import OrderBook
-
-Pair = tuple[Tensor, Tensor]
-"""The streams T and R, each (B, C, H, W)."""
+from dereflect.nn.streams import TwoStreams
 
 Watch = Callable[[str, Tensor, Tensor], None]
 """Called with a name and a pair of intermediate results, for tests and figures."""
@@ -43,7 +41,7 @@ class ForwardPass:
         self.orders.used[call, stream] = order
         return order
 
-    def look(self, name: str, pair: Pair) -> Pair:
+    def look(self, name: str, pair: TwoStreams) -> TwoStreams:
         """Show a pair to whoever watches, and return it."""
         if self.watch:
             self.watch(name, *pair)

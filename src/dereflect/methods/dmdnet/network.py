@@ -17,10 +17,11 @@ from dereflect.errors import InputError
 from dereflect.methods.dmdnet.blocks import Bank, BlockSequence
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.methods.dmdnet.encoder import EncodingBranch
-from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair, Watch
+from dereflect.methods.dmdnet.forward_pass import ForwardPass, Watch
 from dereflect.methods.dmdnet.memory import MemoryTrace, evolve
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn.mugi import MuGIBlock, Twice
+from dereflect.nn.streams import TwoStreams
 
 SIZE_MULTIPLE = 32
 DEPTH_CHANNELS = {3: 96, 4: 256, 5: 512}
@@ -37,7 +38,7 @@ class DepthFeatures:
 
 
 @dataclass(frozen=True)
-class Separated:
+class DMDNetOutput:
     """Both layers, and in training what the memory modules did."""
 
     transmission: Tensor
@@ -102,7 +103,7 @@ class DMDNet(nn.Module):
         orders: OrderBook | None = None,
         train: bool = False,
         watch: Watch | None = None,
-    ) -> Separated:
+    ) -> DMDNetOutput:
         """Separate.
 
         Args:
@@ -138,7 +139,7 @@ class DMDNet(nn.Module):
             T, R = last(T, R)
         T, R = self.out(T, R)
         height, width = image.shape[-2:]
-        return Separated(T[..., :height, :width], R[..., :height, :width], run.traces)
+        return DMDNetOutput(T[..., :height, :width], R[..., :height, :width], run.traces)
 
     def proximity_pyramid(self, proximity: Tensor) -> list[Tensor]:
         """(B, 1, H, W) inverse depth to five levels of features."""
@@ -148,8 +149,8 @@ class DMDNet(nn.Module):
         return levels
 
     def semantics(
-        self, level: int, depth: DepthFeatures, encoded: Pair, proximity: Tensor, run: ForwardPass
-    ) -> Pair:
+        self, level: int, depth: DepthFeatures, encoded: TwoStreams, proximity: Tensor, run: ForwardPass
+    ) -> TwoStreams:
         """Depth semantics of a level, beside its encoder's T and beside its R: what to add to T and to R."""
         semantic = self.get_submodule(f"conv_dim{level}")(depth.semantics[level - 3])
         name, (t1, t2, r1, r2) = self.semantic_branch(level)
@@ -158,7 +159,7 @@ class DMDNet(nn.Module):
         R = run.look(f"{name}#1", sequence((semantic, encoded[1]), proximity, (r1, r2), run))
         return T[0] + T[1], R[0] + R[1]
 
-    def decode(self, level: int, pair: Pair, Q: Tensor, run: ForwardPass) -> Pair:
+    def decode(self, level: int, pair: TwoStreams, Q: Tensor, run: ForwardPass) -> TwoStreams:
         """The block sequence of a decoder level, with the proximity features Q."""
         name, banks = self.decoder(level)
         return run.look(f"{name}#0", self.sequence(name)(pair, Q, banks, run))

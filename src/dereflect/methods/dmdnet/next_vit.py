@@ -31,7 +31,7 @@ class ConvNormReLU(nn.Module):
         return F.relu(self.norm(self.conv(x)))
 
 
-class PatchEmbed(nn.Module):
+class PatchProjection(nn.Module):
     """Change of width, and of size by 2x2 averaging; without parameters where neither changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -80,7 +80,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(in_channels, channels, stride)
+        self.patch_embed = PatchProjection(in_channels, channels, stride)
         self.mhca = MHCA(channels)
         self.norm = nn.BatchNorm2d(channels)
         self.mlp = MLP(channels, 3)
@@ -132,10 +132,10 @@ class TransformerBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, reduction: int) -> None:
         super().__init__()
         attended, convolved = channels * 3 // 4, channels // 4
-        self.patch_embed = PatchEmbed(in_channels, attended, stride)
+        self.patch_embed = PatchProjection(in_channels, attended, stride)
         self.norm1 = nn.BatchNorm2d(attended)
         self.e_mhsa = EfficientAttention(attended, reduction)
-        self.projection = PatchEmbed(attended, convolved, 1)
+        self.projection = PatchProjection(attended, convolved, 1)
         self.mhca = MHCA(convolved)
         self.norm2 = nn.BatchNorm2d(channels)
         self.mlp = MLP(channels, 2)

@@ -24,7 +24,7 @@ from dereflect.methods.dmdnet.fast.network import FastDMDNet
 from dereflect.methods.dmdnet.losses import memory_losses_of
 from dereflect.methods.dmdnet.memory import MemoryTrace
 from dereflect.methods.dmdnet.method import DMDNetMethod
-from dereflect.methods.dmdnet.network import DMDNet, Separated
+from dereflect.methods.dmdnet.network import DMDNet, DMDNetOutput
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.nn.losses import perceptual_loss
 from dereflect.nn.vgg import Vgg19, load_vgg19
@@ -74,7 +74,7 @@ class Settings(BaseModel):
 
 
 def weighted_losses(
-    done: Separated, transmission: Tensor, reflection: Tensor, weights: Weights, vgg: Vgg19 | None = None
+    done: DMDNetOutput, transmission: Tensor, reflection: Tensor, weights: Weights, vgg: Vgg19 | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss and its unweighted parts.
 
@@ -141,7 +141,7 @@ class DMDNetObjective(Objective):
         image = batch["blended"]
         depth: Any = self.helpers["depth"]
         vgg: Any = self.helpers.get("vgg")
-        done: Separated = self.networks["separator"](image, depth.features(image), train=True)
+        done: DMDNetOutput = self.networks["separator"](image, depth.features(image), train=True)
         total, parts = weighted_losses(
             done, batch["transmission"], batch["reflection"], self.settings.weights, vgg
         )

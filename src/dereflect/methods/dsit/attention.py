@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dereflect.nn.mugi import ChannelAttention, ChannelNorm, CrossedGate, Twice
-from dereflect.nn.streams import Pair
+from dereflect.nn.mugi import ChannelNorm, CrossedGate, SimpleChannelAttention, Twice
+from dereflect.nn.streams import TwoStreams
 from dereflect.nn.windows import WindowAttention, join_windows, pad_to_windows, split_windows
 
 
@@ -38,12 +38,12 @@ class DualAttentionBlock(nn.Module):
                     nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
                 ),
                 CrossedGate(),
-                Twice(ChannelAttention(channels)),
+                Twice(SimpleChannelAttention(channels)),
                 Twice(nn.Conv2d(channels, channels, 1)),
             ]
         )
 
-    def forward(self, x: Tensor, y: Tensor) -> Pair:
+    def forward(self, x: Tensor, y: Tensor) -> TwoStreams:
         """Two (B, C, H, W) tensors to two of the same shape."""
         dx, dy = self.attend(x, y)
         scale = self.a.view(1, -1, 1, 1)
@@ -54,7 +54,7 @@ class DualAttentionBlock(nn.Module):
             dx, dy = layer(dx, dy)
         return x + self.b * dx, y + self.b * dy
 
-    def attend(self, x: Tensor, y: Tensor) -> Pair:
+    def attend(self, x: Tensor, y: Tensor) -> TwoStreams:
         """Sum of both attentions for each stream.
 
         Maps are padded after the norm. Padding takes part as queries, keys and values: it is not masked.

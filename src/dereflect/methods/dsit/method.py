@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dereflect.downloads import Report
+from dereflect.downloads import ReportBytes
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import State, network_state
+from dereflect.methods.checkpoints import StateDict, network_state
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.dsit.config import DSITConfig, config_from
@@ -117,7 +117,7 @@ def from_path(path: Path) -> DSITMethod:
 
 
 def download(
-    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch the toolbox's checkpoint and convert it once; see `dereflect.methods.family.Download`.
 
@@ -135,7 +135,7 @@ def _converted(name: str) -> Path:
     return cache_folder() / name / "model"
 
 
-def _built(config: DSITConfig, state: State, source: str) -> DSITMethod:
+def _built(config: DSITConfig, state: StateDict, source: str) -> DSITMethod:
     with torch.device("meta"):
         method = DSITMethod(config)
     load_into(method.network, state, source)

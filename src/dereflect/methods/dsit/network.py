@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from dereflect.methods.dsit.attention import DualAttentionBlock
 from dereflect.methods.dsit.config import DSITConfig
+from dereflect.methods.residual_criteria import LayersAndResidual
 from dereflect.nn.mugi import MuGIBlock, Twice
 from dereflect.nn.single_stream import SingleStreamBlock
-from dereflect.nn.streams import Pair, PairSequence
+from dereflect.nn.streams import TwoStreams, TwoStreamSequence
 from dereflect.nn.swin import Swin
 from dereflect.nn.windows import fitting_window
-
-Separated = tuple[Tensor, Tensor, Tensor]
-"""Transmission, reflection and the residual that neither explains; their sum models the photo."""
 
 
 class ConvPrior(nn.Module):
@@ -36,11 +34,11 @@ class ConvPrior(nn.Module):
             channels = width * 2 ** (level - 1)
             gated = [MuGIBlock(channels) for _ in range(blocks)]
             down = Twice(nn.Conv2d(channels, 2 * channels, 2, stride=2))
-            self.add_module(f"block{level}", PairSequence(*gated, down))
+            self.add_module(f"block{level}", TwoStreamSequence(*gated, down))
 
-    def forward(self, image: Tensor) -> list[Pair]:
+    def forward(self, image: Tensor) -> list[TwoStreams]:
         """Both streams at 1, 1/2, .. 1/32 of a picture (B, 3, H, W)."""
-        levels: list[Pair] = [self.stem(image, image)]
+        levels: list[TwoStreams] = [self.stem(image, image)]
         for level in range(1, 6):
             levels.append(self.get_submodule(f"block{level}")(*levels[-1]))
         return levels
@@ -71,21 +69,21 @@ class DSIT(nn.Module):
 
         self.swin_prior = Swin(config.swin).requires_grad_(False)
         self.conv_prior = ConvPrior(c)
-        self.aib5 = PairSequence(
+        self.aib5 = TwoStreamSequence(
             Twice(nn.PixelShuffle(2)), attention(8 * c, heads8, 16), pointwise(8 * c, 16 * c)
         )
-        self.aib4 = PairSequence(attention(16 * c, heads16, 16))
-        self.lib4 = PairSequence(*decoder(0, 16 * c, heads16, 16, 4 * c), pointwise(4 * c, 8 * c))
-        self.aib3 = PairSequence(attention(8 * c, heads8, 8))
-        self.lib3 = PairSequence(*decoder(1, 8 * c, heads8, 8, 2 * c), pointwise(2 * c, 4 * c))
-        self.aib2 = PairSequence(attention(4 * c, heads4, 4))
-        self.lib2 = PairSequence(*decoder(2, 4 * c, heads4, 4, c), pointwise(c, 2 * c))
-        self.lib1 = PairSequence(*decoder(3, 2 * c, heads2, 2, c // 2), pointwise(c // 2, c))
-        self.lib0 = PairSequence(*decoder(4, c, heads1, 1, c))
+        self.aib4 = TwoStreamSequence(attention(16 * c, heads16, 16))
+        self.lib4 = TwoStreamSequence(*decoder(0, 16 * c, heads16, 16, 4 * c), pointwise(4 * c, 8 * c))
+        self.aib3 = TwoStreamSequence(attention(8 * c, heads8, 8))
+        self.lib3 = TwoStreamSequence(*decoder(1, 8 * c, heads8, 8, 2 * c), pointwise(2 * c, 4 * c))
+        self.aib2 = TwoStreamSequence(attention(4 * c, heads4, 4))
+        self.lib2 = TwoStreamSequence(*decoder(2, 4 * c, heads4, 4, c), pointwise(c, 2 * c))
+        self.lib1 = TwoStreamSequence(*decoder(3, 2 * c, heads2, 2, c // 2), pointwise(c // 2, c))
+        self.lib0 = TwoStreamSequence(*decoder(4, c, heads1, 1, c))
         self.out = Twice(nn.Conv2d(c, 3, 3, padding=1))
         self.lrm = nn.Sequential(SingleStreamBlock(c), nn.Conv2d(c, 3, 3, padding=1))
 
-    def forward(self, image: Tensor) -> Separated:
+    def forward(self, image: Tensor) -> LayersAndResidual:
         """Separate a picture.
 
         Args:
@@ -110,12 +108,12 @@ class DSIT(nn.Module):
         return transmission, reflection, torch.tanh(self.lrm(left + right))
 
 
-def added(first: Pair, second: Pair) -> Pair:
+def added(first: TwoStreams, second: TwoStreams) -> TwoStreams:
     """Sums of two pairs of streams."""
     return first[0] + second[0], first[1] + second[1]
 
 
-def interaction(block: nn.Module, swin: Tensor, streams: Pair) -> Pair:
+def interaction(block: nn.Module, swin: Tensor, streams: TwoStreams) -> TwoStreams:
     """Each convolutional stream meets the Swin features; both results of a meeting are added."""
     met_l, met_r = block(swin, streams[0]), block(swin, streams[1])
     return met_l[0] + met_l[1], met_r[0] + met_r[1]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import State, count
+from dereflect.methods.checkpoints import StateDict, count
 from dereflect.methods.dsit.config import DSITConfig
 from dereflect.methods.dsit.network import DSIT
 from dereflect.nn.windows import WindowAttention, position_index
@@ -70,7 +70,7 @@ def _heads(table: torch.Tensor | None) -> int:
     return int(table.shape[1])
 
 
-def load_into(network: DSIT, state: State, source: str) -> None:
+def load_into(network: DSIT, state: StateDict, source: str) -> None:
     """Give a network, which may be on the meta device, the tensors of a state without copying them.
 
     Raises:

@@ -23,11 +23,11 @@ from dereflect.nn.mugi import MuGIBlock
 from dereflect.nn.single_stream import SingleStreamBlock
 from dereflect.nn.vgg import Vgg19
 
-Layers = tuple[Tensor, Tensor, Tensor | None]
+LayersAndMaybeResidual = tuple[Tensor, Tensor, Tensor | None]
 
 
 @torch.no_grad()
-def separate(network: DSRNet, vgg: Vgg19, image: Tensor, residual: bool = False) -> Layers:
+def separate(network: DSRNet, vgg: Vgg19, image: Tensor, residual: bool = False) -> LayersAndMaybeResidual:
     """What ``network(image, vgg(image))`` gives, to rounding.
 
     Args:
@@ -43,7 +43,7 @@ def separate(network: DSRNet, vgg: Vgg19, image: Tensor, residual: bool = False)
     return transmission, reflection, torch.cat(rests) if rests else None
 
 
-def _separate_one(network: DSRNet, vgg: Vgg19, image: Tensor, residual: bool) -> Layers:
+def _separate_one(network: DSRNet, vgg: Vgg19, image: Tensor, residual: bool) -> LayersAndMaybeResidual:
     image = image.contiguous(memory_format=torch.channels_last)
     z = _pyramid(network.intro, image, list(vgg.levels(image)))
     skips: list[Tensor] = []

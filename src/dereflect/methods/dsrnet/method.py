@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dereflect.downloads import Report
+from dereflect.downloads import ReportBytes
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import State, network_state
+from dereflect.methods.checkpoints import StateDict, network_state
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.dsrnet.config import DSRNetConfig, config_from
@@ -153,7 +153,7 @@ def from_path(path: Path, options: DSRNetOptions) -> DSRNetMethod:
 
 
 def download(
-    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch the toolbox's checkpoint and convert it once; see `dereflect.methods.family.Download`.
 
@@ -171,7 +171,7 @@ def _converted(name: str) -> Path:
     return cache_folder() / name / "model"
 
 
-def _vgg(features: State, options: DSRNetOptions, source: str) -> Vgg19 | None:
+def _vgg(features: StateDict, options: DSRNetOptions, source: str) -> Vgg19 | None:
     """The VGG-19 that is asked for, else the one that the weights bring, else the one on this machine."""
     if options.vgg == "none":
         return None
@@ -184,7 +184,7 @@ def _vgg(features: State, options: DSRNetOptions, source: str) -> Vgg19 | None:
     return network.requires_grad_(False)
 
 
-def _built(config: DSRNetConfig, state: State, source: str, vgg: Vgg19 | None) -> DSRNetMethod:
+def _built(config: DSRNetConfig, state: StateDict, source: str, vgg: Vgg19 | None) -> DSRNetMethod:
     with torch.device("meta"):
         method = DSRNetMethod(config, None)
     load_into(method.network, state, source)

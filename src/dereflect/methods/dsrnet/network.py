@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from dereflect.methods.dsrnet.config import DSRNetConfig
 from dereflect.methods.dsrnet.residual import ResidualModule
 from dereflect.methods.dsrnet.semantic import SemanticPyramid
+from dereflect.methods.residual_criteria import LayersAndResidual
 from dereflect.nn.mugi import MuGIBlock, Twice
-from dereflect.nn.streams import Pair, PairSequence
-
-Separated = tuple[Tensor, Tensor, Tensor]
-"""Transmission, reflection and the residual that neither explains; their sum models the photo."""
+from dereflect.nn.streams import TwoStreams, TwoStreamSequence
 
 
 class DSRNet(nn.Module):
@@ -27,8 +25,8 @@ class DSRNet(nn.Module):
         super().__init__()
         self.config = config
 
-        def gated(channels: int, count: int) -> PairSequence:
-            return PairSequence(*(MuGIBlock(channels, config.shared_b) for _ in range(count)))
+        def gated(channels: int, count: int) -> TwoStreamSequence:
+            return TwoStreamSequence(*(MuGIBlock(channels, config.shared_b) for _ in range(count)))
 
         widths = [config.width * 2**level for level in range(len(config.encoder_blocks) + 1)]
         upwards = widths[:0:-1]  # widths below the top, from the deepest
@@ -47,7 +45,7 @@ class DSRNet(nn.Module):
         self.downs = nn.ModuleList(Twice(nn.Conv2d(width, 2 * width, 2, stride=2)) for width in widths[:-1])
         self.lrm = ResidualModule(config.width, config.residual_blocks)
 
-    def forward(self, image: Tensor, levels: Sequence[Tensor]) -> Separated:
+    def forward(self, image: Tensor, levels: Sequence[Tensor]) -> LayersAndResidual:
         """Separate a picture.
 
         Args:
@@ -59,7 +57,7 @@ class DSRNet(nn.Module):
             lies in [-1, 1].
         """
         left, right = self.intro(image, levels)
-        skips: list[Pair] = []
+        skips: list[TwoStreams] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             left, right = encoder(left, right)
             skips.append((left, right))

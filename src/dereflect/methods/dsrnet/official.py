@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import State, beside_network, count
+from dereflect.methods.checkpoints import StateDict, beside_network, count
 from dereflect.methods.dsrnet.config import DSRNetConfig
 from dereflect.methods.dsrnet.network import DSRNet
 from dereflect.nn.vgg import vgg19_state
@@ -52,7 +52,7 @@ def _blocks(state: Mapping[str, Any], name: str, levels: int) -> tuple[int, ...]
     return tuple(count(state, rf"{name}\.{level}\.(\d+)\..*") for level in range(levels))
 
 
-def features_of(checkpoint: Mapping[str, Any]) -> State:
+def features_of(checkpoint: Mapping[str, Any]) -> StateDict:
     """The VGG-19 that a toolbox's file brings along; empty if it has none."""
     found = {
         f"features.{key}": value for key, value in beside_network(checkpoint, FEATURES + "features.").items()
@@ -60,7 +60,7 @@ def features_of(checkpoint: Mapping[str, Any]) -> State:
     return vgg19_state(found)
 
 
-def without_second_names(state: Mapping[str, torch.Tensor]) -> State:
+def without_second_names(state: Mapping[str, torch.Tensor]) -> StateDict:
     """The state with one name a tensor. Where two of a pair differ, the second holds, as in the original."""
     found = {key: value for key, value in state.items() if SECOND not in key}
     for key, value in state.items():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dereflect.nn.mugi import MuGIBlock, Twice
 from dereflect.nn.single_stream import SingleStreamBlock
-from dereflect.nn.streams import Pair
+from dereflect.nn.streams import TwoStreams
 
 
 class NamedTwice(nn.Module):
@@ -23,7 +23,7 @@ class NamedTwice(nn.Module):
         """The chain."""
         return self.seq_l
 
-    def forward(self, x: Tensor, y: Tensor) -> Pair:
+    def forward(self, x: Tensor, y: Tensor) -> TwoStreams:
         """Each stream through the same chain."""
         return self.seq_l(x), self.seq_r(y)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dereflect.nn.mugi import MuGIBlock, Twice
-from dereflect.nn.streams import Pair, PairSequence
+from dereflect.nn.streams import TwoStreams, TwoStreamSequence
 
 
 def doubled() -> Twice:
@@ -33,23 +33,23 @@ class SemanticPyramid(nn.Module):
         def pointwise(channels: int, out: int) -> Twice:
             return Twice(nn.Conv2d(channels, out, 1))
 
-        def enlarging(channels: int) -> PairSequence:
+        def enlarging(channels: int) -> TwoStreamSequence:
             wide = nn.Conv2d(channels, channels, 1)
-            return PairSequence(Twice(wide, nn.PixelShuffle(2)), gated(channels // 4))
+            return TwoStreamSequence(Twice(wide, nn.PixelShuffle(2)), gated(channels // 4))
 
-        self.block5 = PairSequence(gated(512), doubled())
-        self.block4 = PairSequence(gated(512))
+        self.block5 = TwoStreamSequence(gated(512), doubled())
+        self.block4 = TwoStreamSequence(gated(512))
         self.ch_map4 = enlarging(1024)
-        self.block3 = PairSequence(gated(256))
+        self.block3 = TwoStreamSequence(gated(256))
         self.ch_map3 = enlarging(512)
-        self.block2 = PairSequence(gated(128))
+        self.block2 = TwoStreamSequence(gated(128))
         self.ch_map2 = enlarging(256)
-        self.block1 = PairSequence(gated(64))
-        self.ch_map1 = PairSequence(pointwise(128, 128), gated(128), pointwise(128, 32), gated(32))
-        self.block_intro = PairSequence(Twice(nn.Conv2d(3, 32, 3, padding=1)), gated(32))
+        self.block1 = TwoStreamSequence(gated(64))
+        self.ch_map1 = TwoStreamSequence(pointwise(128, 128), gated(128), pointwise(128, 32), gated(32))
+        self.block_intro = TwoStreamSequence(Twice(nn.Conv2d(3, 32, 3, padding=1)), gated(32))
         self.ch_map0 = pointwise(64, width)
 
-    def forward(self, image: Tensor, levels: Sequence[Tensor]) -> Pair:
+    def forward(self, image: Tensor, levels: Sequence[Tensor]) -> TwoStreams:
         """Features of both streams.
 
         Args:
@@ -68,6 +68,6 @@ class SemanticPyramid(nn.Module):
         return self.ch_map0(*joined(below, self.block_intro(image, image)))
 
 
-def joined(first: Pair, second: Pair) -> Pair:
+def joined(first: TwoStreams, second: TwoStreams) -> TwoStreams:
     """Channels of two pairs of streams side by side."""
     return torch.cat([first[0], second[0]], dim=1), torch.cat([first[1], second[1]], dim=1)

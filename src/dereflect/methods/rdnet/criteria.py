@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dereflect.methods.rdnet.network import Layers
+from dereflect.methods.rdnet.network import TwoLayers
 from dereflect.nn.losses import gradient_loss, perceptual_loss
 from dereflect.nn.vgg import LAST_CONVOLUTIONS, LEVEL_LAYERS, Vgg19
 
@@ -42,7 +42,7 @@ class Criteria:
         """Which layers the VGG-19 given to `terms` must have as its levels."""
         return LAST_CONVOLUTIONS if self.perceptual_layers == "before_relu" else LEVEL_LAYERS
 
-    def terms(self, layers: Layers, targets: Layers, vgg: Vgg19 | None) -> dict[str, Tensor]:
+    def terms(self, layers: TwoLayers, targets: TwoLayers, vgg: Vgg19 | None) -> dict[str, Tensor]:
         """The weighted terms of one column's layers against the true ones, as scalars.
 
         Args:
@@ -69,7 +69,7 @@ class Criteria:
             found["reflection_gradient"] = self.reflection_gradient * gradient_loss(reflection, mirrored)
         return found
 
-    def sums(self, outputs: Sequence[Layers], targets: Layers, vgg: Vgg19 | None) -> dict[str, Tensor]:
+    def sums(self, outputs: Sequence[TwoLayers], targets: TwoLayers, vgg: Vgg19 | None) -> dict[str, Tensor]:
         """Each term summed over the columns with their weights; their sum is the loss."""
         columns = [self.terms(layers, targets, vgg) for layers in outputs]
         return {

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dereflect.downloads import Report
+from dereflect.downloads import ReportBytes
 from dereflect.errors import InputError, ModelError
+from dereflect.methods.checkpoints import StateDict
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.options import MethodOptions
@@ -28,8 +29,6 @@ from dereflect.methods.rdnet.official import (
     network_state,
 )
 from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
-
-State = dict[str, Tensor]
 
 
 class RDNetOptions(MethodOptions):
@@ -158,7 +157,7 @@ def from_path(path: Path, options: RDNetOptions) -> RDNetMethod:
 
 
 def download(
-    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch the toolbox's checkpoint and convert it once; see `dereflect.methods.family.Download`.
 
@@ -177,7 +176,7 @@ def _converted(name: str) -> Path:
     return cache_folder() / name / "model"
 
 
-def _with_classifier(state: State, old: bool, path: Path, options: RDNetOptions) -> State:
+def _with_classifier(state: StateDict, old: bool, path: Path, options: RDNetOptions) -> StateDict:
     """The state under the toolbox's names, with the classifier from the file that it is in."""
     held = any(key.startswith("classifier.") for key in state)
     if options.classifier is None:
@@ -196,7 +195,7 @@ def _with_classifier(state: State, old: bool, path: Path, options: RDNetOptions)
     return modern_state(state, classifier_state(read_checkpoint(place), str(place)))
 
 
-def _built(config: RDNetConfig, state: State, source: str) -> RDNetMethod:
+def _built(config: RDNetConfig, state: StateDict, source: str) -> RDNetMethod:
     with torch.device("meta"):
         method = RDNetMethod(config)
     check_keys(method.state_dict(), state, source)

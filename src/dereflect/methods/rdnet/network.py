@@ -26,7 +26,7 @@ from dereflect.nn.focalnet import FocalNet
 SIZE_MULTIPLE = 16
 """Height and width of a photo must be multiples of this."""
 
-Layers = tuple[Tensor, Tensor]
+TwoLayers = tuple[Tensor, Tensor]
 """Transmission and reflection, (B, 3, H, W) each, not clamped; they need not add up to the photo."""
 
 
@@ -53,7 +53,7 @@ class RDNet(nn.Module):
         found = (self.get_submodule(f"subnet{number}") for number in range(self.config.columns))
         return [column for column in found if isinstance(column, Column)]
 
-    def forward(self, image: Tensor, save_memory: bool = False) -> list[Layers]:
+    def forward(self, image: Tensor, save_memory: bool = False) -> list[TwoLayers]:
         """What every column makes of a photo; the last one's layers are the result.
 
         Args:
@@ -67,7 +67,7 @@ class RDNet(nn.Module):
             layers.append(self.decode(image, states))
         return layers
 
-    def separate(self, image: Tensor) -> Layers:
+    def separate(self, image: Tensor) -> TwoLayers:
         """The last column's layers alone: the decoder runs once; see `forward`."""
         x, states = self._beginning(image)
         for column in self.columns():
@@ -98,7 +98,7 @@ class RDNet(nn.Module):
         features = self.classifier.features(image)
         return self.prompt(at_half_size(features, image))
 
-    def decode(self, image: Tensor, states: Sequence[Tensor]) -> Layers:
+    def decode(self, image: Tensor, states: Sequence[Tensor]) -> TwoLayers:
         """The two layers that a column's states stand for: the photo less what the decoder finds."""
         first, second = (torch.cat([image, image], 1) - self.decoder_blocks(states)).chunk(2, dim=1)
         return (first, second) if self.config.order == "transmission_first" else (second, first)

@@ -13,8 +13,9 @@ from dereflect.data.folders import data_folder
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import rdnet as rule
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.errors import RecipeError
+from dereflect.images.picture import Array
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.methods.rdnet.method import RDNetMethod, RDNetOptions, from_path
 from dereflect.methods.rdnet.network import RDNet
@@ -126,7 +127,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
     """
     data, ranges = settings.data, settings.data.synthesis.ranges
 
-    def behind_glass(clear: Picture, mirrored: Picture, random: Random) -> Triplet:
+    def behind_glass(clear: Array, mirrored: Array, random: Random) -> Triplet:
         return rule.mix(clear, mirrored, rule.draw(random, ranges=ranges))
 
     sources: list[Source] = []

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
+from dereflect.methods.checkpoints import StateDict
 from dereflect.methods.rdnet.config import Order, Prompt, RDNetConfig
 from dereflect.methods.rdnet.network import RDNet
 from dereflect.weights import check_keys
-
-State = dict[str, Tensor]
 
 WRAPPERS = ("net_g.", "module.", "_orig_mod.")
 """Prefixes that trainers put before a network's keys."""
@@ -38,7 +37,7 @@ ENDS = {
 """Names that the decoder's last convolutions have had."""
 
 
-def network_state(checkpoint: Mapping[str, Any]) -> State:
+def network_state(checkpoint: Mapping[str, Any]) -> StateDict:
     """The network's tensors under plain names, in whichever layout; empty for any other file.
 
     An averaged copy (``model_ema``), with which the toolbox validates, is preferred where there is one.
@@ -69,13 +68,13 @@ def is_old(state: Mapping[str, Tensor], source: str) -> bool:
     return old
 
 
-def modern_state(state: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> State:
+def modern_state(state: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> StateDict:
     """The older layout under the toolbox's names: unused tensors dropped, the classifier put in.
 
     The names hide that the two paths of the decoder were trained the other way round:
     `RDNetConfig.order` must say so.
     """
-    result: State = {}
+    result: StateDict = {}
     for key, value in state.items():
         if UNUSED.fullmatch(key):
             continue
@@ -94,7 +93,7 @@ def is_classifier(checkpoint: Mapping[str, Any]) -> bool:
     )
 
 
-def classifier_state(checkpoint: Mapping[str, Any], source: str) -> State:
+def classifier_state(checkpoint: Mapping[str, Any], source: str) -> StateDict:
     """The tensors of the classifier's own file.
 
     Raises:
@@ -153,7 +152,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return len({match[1] for key in state if (match := compiled.fullmatch(key))})
 
 
-def _unwrapped(found: Mapping[str, Any]) -> State:
+def _unwrapped(found: Mapping[str, Any]) -> StateDict:
     """Tensors under their plain names; of a Lightning module, those of the network alone."""
     tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     if any(key.startswith(WRAPPERS[0]) for key in tensors):

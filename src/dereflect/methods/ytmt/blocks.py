@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dereflect.nn.exchange import ExchangeHead
-
-Pair = tuple[Tensor, Tensor]
-"""(left, right): the streams of the transmission and of the reflection."""
+from dereflect.nn.streams import TwoStreams
 
 
 class PixelAttention(nn.Module):
@@ -73,7 +71,7 @@ class DualBlock(nn.Module):
         self.conv_r = StreamConv(in_channels, out_channels, attention)
         self.ytmt_head = ExchangeHead(exchange, out_channels)
 
-    def forward(self, left: Tensor, right: Tensor) -> Pair:
+    def forward(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two (B, in, H, W) to two (B, out, H, W)."""
         return self.ytmt_head(self.conv_l(left), self.conv_r(right))
 
@@ -85,7 +83,7 @@ class Down(nn.Module):
         super().__init__()
         self.model = DualBlock(in_channels, out_channels, exchange)
 
-    def forward(self, left: Tensor, right: Tensor) -> Pair:
+    def forward(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two (B, in, H, W) to two (B, out, H // 2, W // 2)."""
         return self.model(F.max_pool2d(left, 2), F.max_pool2d(right, 2))
 
@@ -99,7 +97,7 @@ class Up(nn.Module):
         super().__init__()
         self.model = DualBlock(in_channels, out_channels, exchange)
 
-    def forward(self, low: Pair, skip: Pair) -> Pair:
+    def forward(self, low: TwoStreams, skip: TwoStreams) -> TwoStreams:
         """Low (B, C, h, w) and skip (B, S, H, W) pairs, H - 2h in {0, 1}, to two (B, out, H, W)."""
         left, right = (
             torch.cat([skipped, upsample_to(deep, skipped)], dim=1)
@@ -108,7 +106,7 @@ class Up(nn.Module):
         return self.model(left, right)
 
 
-class Out(nn.Module):
+class OutputConvs(nn.Module):
     """Last convolution of each stream, and the sigmoid that brings it to [0, 1]."""
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool, squash: bool) -> None:
@@ -117,7 +115,7 @@ class Out(nn.Module):
         self.conv_l = nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias), *end)
         self.conv_r = nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias), *end)
 
-    def forward(self, left: Tensor, right: Tensor) -> Pair:
+    def forward(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two (B, in, H, W) to two images (B, out, H, W)."""
         return self.conv_l(left), self.conv_r(right)
 

@@ -16,7 +16,7 @@ from dereflect.methods.options import MethodOptions
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
 from dereflect.methods.ytmt.fast.system import FastSystem
 from dereflect.methods.ytmt.official import config_of, network_states, system_state
-from dereflect.methods.ytmt.two_stage import System
+from dereflect.methods.ytmt.two_stage import YtmtSystem
 from dereflect.nn.vgg import Vgg19, load_vgg19
 from dereflect.weights import check_keys, read_checkpoint, read_config
 
@@ -50,7 +50,7 @@ class YtmtMethod(Method):
     def __init__(self, config: YtmtConfig, vgg: Vgg19 | None) -> None:
         super().__init__()
         self.config = config
-        self.system = System(config, vgg)
+        self.system = YtmtSystem(config, vgg)
         # Channel attention averages over the picture: a tile alone gives another result than the whole.
         self.traits = Traits(min_size=config.min_size, tileable=False, bytes_per_pixel=5600)
         self._fast: FastSystem | None = None
@@ -162,5 +162,5 @@ def _vgg(config: YtmtConfig, options: YtmtOptions) -> Vgg19 | None:
     return load_vgg19(options.vgg)
 
 
-def _vgg_entries(system: System) -> dict[str, Tensor]:
+def _vgg_entries(system: YtmtSystem) -> dict[str, Tensor]:
     return {key: value for key, value in system.state_dict().items() if key.startswith("vgg.")}

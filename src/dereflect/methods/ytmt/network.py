@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import Down, DualBlock, Out, Pair, Up
+from dereflect.methods.ytmt.blocks import Down, DualBlock, OutputConvs, Up
 from dereflect.methods.ytmt.config import YtmtConfig
+from dereflect.nn.streams import TwoStreams
 
 
 class UNetwork(nn.Module):
@@ -26,9 +27,9 @@ class UNetwork(nn.Module):
         self.up2 = Up(8 * w, 2 * w, kind)
         self.up3 = Up(4 * w, w, kind)
         self.up4 = Up(2 * w, w, kind)
-        self.outc = Out(w, config.image_channels, bias=True, squash=config.squash)
+        self.outc = OutputConvs(w, config.image_channels, bias=True, squash=config.squash)
 
-    def forward(self, left: Tensor, right: Tensor | None = None) -> Pair:
+    def forward(self, left: Tensor, right: Tensor | None = None) -> TwoStreams:
         """Separate.
 
         Args:
@@ -40,7 +41,7 @@ class UNetwork(nn.Module):
         """
         return self.decode(self.inc(left, left if right is None else right))
 
-    def decode(self, features: Pair) -> Pair:
+    def decode(self, features: TwoStreams) -> TwoStreams:
         """Everything after the first block."""
         one = features  # resolution 1
         two = self.down1(*one)  # 1/2
@@ -62,13 +63,13 @@ class PlainNetwork(nn.Module):
         w, kind = config.width, config.exchange
         self.conv1 = DualBlock(config.in_channels, w, kind, attention=False)
         self.convs = nn.ModuleList(DualBlock(w, w, kind) for _ in range(config.layers - 2))
-        self.out = Out(w, config.image_channels, bias=False, squash=config.squash)
+        self.out = OutputConvs(w, config.image_channels, bias=False, squash=config.squash)
 
-    def forward(self, left: Tensor, right: Tensor | None = None) -> Pair:
+    def forward(self, left: Tensor, right: Tensor | None = None) -> TwoStreams:
         """As `UNetwork.forward`, for any size."""
         return self.decode(self.conv1(left, left if right is None else right))
 
-    def decode(self, features: Pair) -> Pair:
+    def decode(self, features: TwoStreams) -> TwoStreams:
         """Everything after the first block."""
         for block in self.convs:
             features = block(*features)

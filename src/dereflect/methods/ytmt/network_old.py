@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import ChannelAttention, Pair, PixelAttention, upsample_to
+from dereflect.methods.ytmt.blocks import ChannelAttention, PixelAttention, upsample_to
 from dereflect.methods.ytmt.config import YtmtConfig
 from dereflect.nn.exchange import split
+from dereflect.nn.streams import TwoStreams
 
 Parts = tuple[Tensor, Tensor]
 """(positive, negative) parts of one stream, as a block returns them."""
@@ -67,7 +68,7 @@ class OldUp(nn.Module):
             ChannelAttention(out_channels),
         )
 
-    def forward(self, low: Pair, skip: Pair) -> Parts:
+    def forward(self, low: TwoStreams, skip: TwoStreams) -> Parts:
         """(own, other) of (B, channels / 2, h, w) and of (B, channels / 2, H, W) to two (B, out, H, W)."""
         deep = self.fusion_1(torch.cat(low, dim=1))
         skipped = self.fusion_2(torch.cat(skip, dim=1))
@@ -105,12 +106,12 @@ class OldUNetwork(nn.Module):
                 self.add_module(f"up{k}_{s}", OldUp(both * w, out * w))
             self.add_module(f"outc_{s}", OldOut(w, config.image_channels, config.squash))
 
-    def forward(self, left: Tensor, right: Tensor | None = None) -> Pair:
+    def forward(self, left: Tensor, right: Tensor | None = None) -> TwoStreams:
         """As `UNetwork.forward`."""
         inc_1, inc_2 = self.get_submodule("inc_1"), self.get_submodule("inc_2")
         return self.decode((inc_1(left), inc_2(left if right is None else right)))
 
-    def decode(self, features: tuple[Parts, Parts]) -> Pair:
+    def decode(self, features: tuple[Parts, Parts]) -> TwoStreams:
         """Everything after the first block, whose parts are given for each stream."""
         levels = [cross(*features)]
         for k in range(1, 5):
@@ -122,10 +123,10 @@ class OldUNetwork(nn.Module):
         left, right = (self.get_submodule(f"outc_{s + 1}")(*x[s]) for s in (0, 1))
         return left, right
 
-    def _both(self, name: str, one: Pair, two: Pair) -> tuple[Parts, Parts]:
+    def _both(self, name: str, one: TwoStreams, two: TwoStreams) -> tuple[Parts, Parts]:
         return self.get_submodule(f"{name}_1")(*one), self.get_submodule(f"{name}_2")(*two)
 
 
-def cross(one: Parts, two: Parts) -> tuple[Pair, Pair]:
+def cross(one: Parts, two: Parts) -> tuple[TwoStreams, TwoStreams]:
     """What each stream's next block receives: its own positive part and the other's negative part."""
     return (one[0], two[1]), (two[0], one[1])

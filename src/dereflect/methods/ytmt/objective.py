@@ -14,10 +14,10 @@ from dereflect.data.folders import data_folder
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
 from dereflect.data.pairs import pictures_by_stem, read_pairs
 from dereflect.data.synthesis import ceilnet
-from dereflect.data.synthesis.triplet import Picture, Random, Triplet
+from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.errors import RecipeError
+from dereflect.images.picture import Array
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
-from dereflect.methods.ytmt.blocks import Pair
 from dereflect.methods.ytmt.criteria import Layer
 from dereflect.methods.ytmt.hypercolumn import hypercolumn
 from dereflect.methods.ytmt.method import YtmtMethod
@@ -25,6 +25,7 @@ from dereflect.methods.ytmt.settings import Settings, read_settings
 from dereflect.methods.ytmt.stage_one import load_stage_one
 from dereflect.methods.ytmt.two_stage import build_network
 from dereflect.nn.discriminator import build_discriminator
+from dereflect.nn.streams import TwoStreams
 from dereflect.nn.vgg import Vgg19, load_vgg19
 
 
@@ -91,7 +92,7 @@ class YtmtObjective(Objective):
         yield Turn("separator", total, {"total": total.detach(), **logs})
         judge.requires_grad_(True)
 
-    def _separate(self, blended: Tensor) -> Pair:
+    def _separate(self, blended: Tensor) -> TwoStreams:
         separator = self.networks["separator"]
         if "stage1" not in self.helpers:
             return separator(self._features(blended))
@@ -143,7 +144,7 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
     geometry = JointGeometry(data.crop, data.scale, data.flip)
     ranges = ceilnet.Ranges(data.kernels, data.sigma, data.gamma)
 
-    def behind_glass(clear: Picture, mirrored: Picture, random: Random) -> Triplet:
+    def behind_glass(clear: Array, mirrored: Array, random: Random) -> Triplet:
         return ceilnet.mix(clear, mirrored, ceilnet.draw(random, ranges=ranges))
 
     photos: list[Path] = []

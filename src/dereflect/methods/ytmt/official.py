@@ -16,12 +16,11 @@ from typing import Any
 from torch import Tensor
 
 from dereflect.errors import ModelError
+from dereflect.methods.checkpoints import StateDict
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.two_stage import build_network
 from dereflect.nn.vgg import LEVEL_CHANNELS
 from dereflect.weights import check_keys
-
-State = dict[str, Tensor]
 
 FIRST_CONVOLUTIONS = {
     "old": "inc_1.model.0.weight",
@@ -35,7 +34,7 @@ DEAD = re.compile(r"inc_[12]\.fusion\.(weight|bias)")
 _log = logging.getLogger(__name__)
 
 
-def network_states(checkpoint: Mapping[str, Any]) -> list[State]:
+def network_states(checkpoint: Mapping[str, Any]) -> list[StateDict]:
     """The state dicts of stage one and, where there is one, of stage two; empty for any other file."""
     if isinstance(checkpoint.get("icnn"), Mapping):
         found = [checkpoint["icnn"]]
@@ -47,7 +46,7 @@ def network_states(checkpoint: Mapping[str, Any]) -> list[State]:
     return [stripped] if any(name in stripped for name in FIRST_CONVOLUTIONS.values()) else []
 
 
-def config_of(states: list[State], source: Path | str, exchange: str | None = None) -> YtmtConfig:
+def config_of(states: list[StateDict], source: Path | str, exchange: str | None = None) -> YtmtConfig:
     """The configuration that fits the state dicts.
 
     Args:
@@ -80,14 +79,14 @@ def config_of(states: list[State], source: Path | str, exchange: str | None = No
     )
 
 
-def system_state(states: list[State], config: YtmtConfig, source: Path | str) -> State:
-    """The state of a `System` without its VGG: dead tensors are dropped, with a note.
+def system_state(states: list[StateDict], config: YtmtConfig, source: Path | str) -> StateDict:
+    """The state of a `YtmtSystem` without its VGG: dead tensors are dropped, with a note.
 
     Raises:
         ModelError: keys or shapes differ from the network's; names the first five of each kind.
     """
     expected = build_network(config).state_dict()
-    result: State = {}
+    result: StateDict = {}
     for number, state in enumerate(states, start=1):
         live = {key: value for key, value in state.items() if not DEAD.fullmatch(key)}
         if len(live) < len(state):
@@ -99,11 +98,11 @@ def system_state(states: list[State], config: YtmtConfig, source: Path | str) ->
     return result
 
 
-def _without_wrapper(state: Mapping[str, Tensor]) -> State:
+def _without_wrapper(state: Mapping[str, Tensor]) -> StateDict:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _refuse(state: State, source: Path | str) -> None:
+def _refuse(state: StateDict, source: Path | str) -> None:
     single = [config for config in NAMED.values() if config.stages == 1]
     expected = [build_network(config).state_dict() for config in single]
     nearest = max(expected, key=lambda keys: len(keys.keys() & state.keys()))

@@ -48,7 +48,7 @@ class Data(Strict):
     align: int = Field(ge=0, description="real pairs are resized to multiples of this first; 0: not")
 
 
-class Variant(Strict):
+class LossVariant(Strict):
     """Losses and learning-rate steps as the paper states them or as its code has them."""
 
     criteria: Criteria
@@ -70,13 +70,13 @@ class Settings(Strict):
         None, description="VGG-19 weights: file or folder; default: environment, then cache"
     )
     variant: Literal["code", "paper"]
-    variants: dict[Literal["code", "paper"], Variant]
+    variants: dict[Literal["code", "paper"], LossVariant]
     optimiser: Optimiser
     discriminator: Discriminator
     data: Data
 
     @property
-    def chosen(self) -> Variant:
+    def chosen(self) -> LossVariant:
         """The variant in force."""
         return self.variants[self.variant]
 

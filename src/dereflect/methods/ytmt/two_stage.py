@@ -6,24 +6,24 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import Pair
 from dereflect.methods.ytmt.config import YtmtConfig
 from dereflect.methods.ytmt.hypercolumn import hypercolumn
 from dereflect.methods.ytmt.network import PlainNetwork, UNetwork
 from dereflect.methods.ytmt.network_old import OldUNetwork
+from dereflect.nn.streams import TwoStreams
 from dereflect.nn.vgg import Vgg19
 
-Network = UNetwork | PlainNetwork | OldUNetwork
+YtmtNetwork = UNetwork | PlainNetwork | OldUNetwork
 
 
-def build_network(config: YtmtConfig) -> Network:
+def build_network(config: YtmtConfig) -> YtmtNetwork:
     """One network of the configured shape, with PyTorch's default initial weights."""
     if config.shape == "old":
         return OldUNetwork(config)
     return UNetwork(config) if config.shape == "U" else PlainNetwork(config)
 
 
-class System(nn.Module):
+class YtmtSystem(nn.Module):
     """One or two stages over a frozen VGG-19: the plain path, which builds every hypercolumn.
 
     Stage two sees the two layers that stage one found, each in its own stream, and never the image itself.
@@ -44,7 +44,7 @@ class System(nn.Module):
         """Input of a network: (B, in_channels, H, W) for an image (B, C, H, W)."""
         return image if self.vgg is None else hypercolumn(image, self.vgg(image))
 
-    def stages(self, image: Tensor) -> list[Pair]:
+    def stages(self, image: Tensor) -> list[TwoStreams]:
         """The (transmission, reflection) of each stage, each (B, C, H, W) for an image (B, C, H, W) in [0,
         1].
         """
@@ -54,6 +54,6 @@ class System(nn.Module):
             results.append(self.stage2(self.features(transmission), self.features(reflection)))
         return results
 
-    def forward(self, image: Tensor) -> Pair:
+    def forward(self, image: Tensor) -> TwoStreams:
         """(transmission, reflection) of the last stage."""
         return self.stages(image)[-1]

@@ -78,7 +78,7 @@ def _forward(
     return y, kept
 
 
-class _Scan(torch.autograd.Function):
+class _CpuScan(torch.autograd.Function):
     """Channels-last scan of all groups, for gradients."""
 
     @staticmethod
@@ -142,7 +142,7 @@ def selective_scan_cpu(inputs: ScanInputs) -> Tensor:
     given = (sequence, steps, A, B.transpose(2, 3), C.transpose(2, 3), skip, bias, order)
     rows = _Rows(*(x.contiguous() for x in given))
     if weight is None:
-        y = _Scan.apply(softplus, ordered, *rows)  # type: ignore[no-untyped-call]
+        y = _CpuScan.apply(softplus, ordered, *rows)  # type: ignore[no-untyped-call]
     else:
         y, _ = _forward(rows, softplus, ordered, keep=False, weight=weight.contiguous())
     if missing:

@@ -75,7 +75,7 @@ def _compiled() -> Any:
     return triton.jit(_kernel)
 
 
-class _Scan(torch.autograd.Function):
+class _TritonScan(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, softplus: bool, order: Tensor | None, *inputs: Tensor) -> Tensor:
         u, delta, A, B, C, D, bias = inputs
@@ -115,4 +115,4 @@ def selective_scan_triton(inputs: ScanInputs) -> Tensor:
     """Scan by the Triton kernel; see `dereflect.nn.selective_scan.selective_scan`."""
     u, delta, A, B, C, D, bias, softplus, order, _ = inputs
     skip, shift = (A.new_zeros(A.shape[0]) if x is None else x for x in (D, bias))
-    return _Scan.apply(softplus, order, u, delta, A, B, C, skip, shift)  # type: ignore[no-untyped-call]
+    return _TritonScan.apply(softplus, order, u, delta, A, B, C, skip, shift)  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 from torch import Tensor
 
-Record = np.ndarray[Any, np.dtype[np.void]]
+PackedTable = np.ndarray[Any, np.dtype[np.void]]
 
 LEADING = ("taken", "tasks")
 """What precedes the fields in every record: how many tasks threads have taken, and how many there are."""
@@ -25,7 +25,7 @@ def record_type(table: type[NamedTuple]) -> np.dtype[np.void]:
     return np.dtype([*((name, np.int64) for name in LEADING), *kinds])
 
 
-def packed(table: NamedTuple, tasks: int) -> Record:
+def packed(table: NamedTuple, tasks: int) -> PackedTable:
     """One record of the values of a table. The tensors must outlive it."""
     values = [_number(value) for value in table]
     return np.array([(0, tasks, *values)], dtype=record_type(type(table)))

@@ -12,10 +12,11 @@ from dereflect.methods.dmdnet.fast.chains import chains_for
 from dereflect.methods.dmdnet.fast.dsmamba import DepthTerms, depth_terms, with_scanned
 from dereflect.methods.dmdnet.fast.memory import compensation
 from dereflect.methods.dmdnet.fast.mugi import interact
-from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair
+from dereflect.methods.dmdnet.forward_pass import ForwardPass
 from dereflect.nn.bands import Border, Out, in_bands
 from dereflect.nn.convolution import pointwise
 from dereflect.nn.mugi import ChannelNorm, MuGIBlock
+from dereflect.nn.streams import TwoStreams
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Streams:
     R: Tensor
 
     @property
-    def pair(self) -> Pair:
+    def pair(self) -> TwoStreams:
         """Both as they are now."""
         return self.T, self.R
 
@@ -55,11 +56,11 @@ def decode(
 def branch(
     sequence: BlockSequence,
     semantic: Tensor,
-    encoded: Pair,
+    encoded: TwoStreams,
     proximity: Tensor,
     banks: tuple[Bank, Bank, Bank, Bank],
     run: ForwardPass,
-) -> tuple[Pair, Pair]:
+) -> tuple[TwoStreams, TwoStreams]:
     """The one-block sequence of a semantic branch twice: on (semantic, T) and on (semantic, R).
 
     The first slot differs between the calls in its memory alone, so the rest of it is computed once.
@@ -73,7 +74,7 @@ def branch(
     if run.orders is not None:
         run.orders.used[calls[1], "T"] = run.orders.used[calls[0], "T"]
 
-    def slots(i: int) -> Pair:
+    def slots(i: int) -> TwoStreams:
         own = body(block, encoded[i], terms, calls[i], "R", run)
         return remembered(block, common, banks[2 * i]), remembered(block, own, banks[2 * i + 1])
 

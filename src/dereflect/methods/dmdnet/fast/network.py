@@ -10,10 +10,11 @@ from dereflect.methods.dmdnet.encoder import EncodingBranch
 from dereflect.methods.dmdnet.fast.blocks import Streams, branch, decode
 from dereflect.methods.dmdnet.fast.chains import grown, of_one_channel
 from dereflect.methods.dmdnet.fast.mugi import interact
-from dereflect.methods.dmdnet.forward_pass import ForwardPass, Pair, Watch
-from dereflect.methods.dmdnet.network import DepthFeatures, DMDNet, Separated, pad_to_multiple
+from dereflect.methods.dmdnet.forward_pass import ForwardPass, Watch
+from dereflect.methods.dmdnet.network import DepthFeatures, DMDNet, DMDNetOutput, pad_to_multiple
 from dereflect.methods.dmdnet.orders import OrderBook
 from dereflect.nn.mugi import MuGIBlock
+from dereflect.nn.streams import TwoStreams
 
 
 class FastDMDNet:
@@ -29,7 +30,7 @@ class FastDMDNet:
         depth: DepthFeatures,
         orders: OrderBook | None = None,
         watch: Watch | None = None,
-    ) -> Separated:
+    ) -> DMDNetOutput:
         """Arguments and result as of `DMDNet.forward`, without traces."""
         run = ForwardPass(orders, watch=watch)
         streams = self._decoded(image, depth, run)
@@ -38,7 +39,7 @@ class FastDMDNet:
             streams.interact(block)
         T, R = self.network.out(*streams.pair)
         height, width = image.shape[-2:]
-        return Separated(T[..., :height, :width], R[..., :height, :width])
+        return DMDNetOutput(T[..., :height, :width], R[..., :height, :width])
 
     def _decoded(self, image: Tensor, depth: DepthFeatures, run: ForwardPass) -> Streams:
         """Encoder and decoder. What a level has used up is dropped: both lists shrink on the way."""
@@ -64,8 +65,8 @@ class FastDMDNet:
         return streams
 
     def _semantics(
-        self, level: int, depth: DepthFeatures, encoded: Pair, proximity: Tensor, run: ForwardPass
-    ) -> Pair:
+        self, level: int, depth: DepthFeatures, encoded: TwoStreams, proximity: Tensor, run: ForwardPass
+    ) -> TwoStreams:
         """What a level adds to T and R: depth semantics, or at the two finest the encoder's features."""
         if level < 3:
             return encoded
@@ -82,7 +83,7 @@ class FastDMDNet:
         run.look(f"{name}#0", streams.pair)
 
 
-def encode(module: EncodingBranch, image: Tensor) -> list[Pair]:
+def encode(module: EncodingBranch, image: Tensor) -> list[TwoStreams]:
     """`EncodingBranch.forward`."""
     x = y = module.stem.seq(image)
     levels = [(x, y)]

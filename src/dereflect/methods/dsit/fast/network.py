@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dereflect.methods.dsit.attention import DualAttentionBlock
 from dereflect.methods.dsit.fast.attention import both_meetings, dual_attention_
-from dereflect.methods.dsit.network import DSIT, ConvPrior, Separated
+from dereflect.methods.dsit.network import DSIT, ConvPrior
+from dereflect.methods.residual_criteria import LayersAndResidual
 from dereflect.nn.convolution import pointwise_product
 from dereflect.nn.gated_in_place import interact_, interact_alone_
 from dereflect.nn.mugi import MuGIBlock, Twice
@@ -20,7 +21,7 @@ from dereflect.nn.swin_in_place import feature_maps
 
 
 @torch.no_grad()
-def separate(network: DSIT, image: Tensor) -> Separated:
+def separate(network: DSIT, image: Tensor) -> LayersAndResidual:
     """What ``network(image)`` gives, to rounding.
 
     Args:
@@ -32,7 +33,7 @@ def separate(network: DSIT, image: Tensor) -> Separated:
     return transmission, reflection, residual
 
 
-def _separate_one(network: DSIT, image: Tensor) -> Separated:
+def _separate_one(network: DSIT, image: Tensor) -> LayersAndResidual:
     image = image.contiguous(memory_format=torch.channels_last)
     levels = convolutional_prior(network.conv_prior, image)  # full resolution is computed again below
     swin = list(feature_maps(network.swin_prior, image))

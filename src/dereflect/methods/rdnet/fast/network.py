@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from dereflect.methods.rdnet.column import Column, Fusion, Level
 from dereflect.methods.rdnet.fast.parts import channel_norm, convnext, focalnet, naf_block, weights
 from dereflect.methods.rdnet.fast.products import linear, norm
-from dereflect.methods.rdnet.network import Layers, RDNet, at_half_size
+from dereflect.methods.rdnet.network import RDNet, TwoLayers, at_half_size
 from dereflect.methods.rdnet.prompt import smaller_copy
 from dereflect.nn.mugi import ChannelNorm
 from dereflect.nn.naf import NafBlock
 
 
-def separate(network: RDNet, image: Tensor) -> Layers:
+def separate(network: RDNet, image: Tensor) -> TwoLayers:
     """The last column's layers, as `RDNet.separate` gives them; gradients must not be recorded.
 
     Args:

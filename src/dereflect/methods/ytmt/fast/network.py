@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import DualBlock, Out, Pair, StreamConv
+from dereflect.methods.ytmt.blocks import DualBlock, OutputConvs, StreamConv
 from dereflect.methods.ytmt.fast.engine import Conv, Engine, Gates, parts_buffer
 from dereflect.methods.ytmt.network import PlainNetwork, UNetwork
 from dereflect.nn.exchange import Exchange, ExchangeHead
+from dereflect.nn.streams import TwoStreams
 
 
 class FastHead:
@@ -18,7 +19,7 @@ class FastHead:
         if self.kind in (Exchange.CONCAT, Exchange.RELU_ONLY):
             self.fusion = Conv.of(engine, head.fusion_l), Conv.of(engine, head.fusion_r)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Exchange two pre-activations (B, C, H, W)."""
         if self.kind is Exchange.NONE:
             return left.relu_(), right.relu_()
@@ -54,19 +55,19 @@ class FastDual:
         self.left, self.right = FastStream(engine, block.conv_l), FastStream(engine, block.conv_r)
         self.head = FastHead(engine, block.ytmt_head)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two (B, in, H, W) to two (B, out, H, W)."""
         return self.head(self.left(left), self.right(right))
 
 
 class FastOut:
-    """`Out`, in float32 from the last convolution on."""
+    """`OutputConvs`, in float32 from the last convolution on."""
 
-    def __init__(self, engine: Engine, out: Out) -> None:
+    def __init__(self, engine: Engine, out: OutputConvs) -> None:
         self.convs = Conv.of(engine, out.conv_l[0]), Conv.of(engine, out.conv_r[0])
         self.squash = len(out.conv_l) == 2
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two (B, width, H, W) to two pictures."""
         images = self.convs[0](left).float(), self.convs[1](right).float()
         return (images[0].sigmoid_(), images[1].sigmoid_()) if self.squash else images
@@ -85,7 +86,7 @@ class FastU:
         self.ups = [FastDual(engine, up.model) for up in (network.up1, network.up2, network.up3, network.up4)]
         self.out = FastOut(engine, network.outc)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Pre-activations of the first block (B, width, H, W), which are overwritten, to two images in
         float32.
         """
@@ -114,7 +115,7 @@ class FastPlain:
         self.blocks = [FastDual(engine, block) for block in network.convs if isinstance(block, DualBlock)]
         self.out = FastOut(engine, network.out)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """As `FastU`."""
         x = self.head(left, right)
         for block in self.blocks:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import Pair
 from dereflect.methods.ytmt.fast.engine import Conv, Engine, Gates, parts_buffer
-from dereflect.methods.ytmt.fast.resized import Axis, Part, add_resized_convs, mixing_matrix
+from dereflect.methods.ytmt.fast.resized import Axis, ResizedConv, add_resized_convs, mixing_matrix
 from dereflect.methods.ytmt.network_old import FirstBlock, OldDown, OldOut, OldUNetwork, OldUp
+from dereflect.nn.streams import TwoStreams
 
 
 class MergedConv:
@@ -92,7 +92,7 @@ class FastUp:
         result = self.skip(skip)
         height, width = (Axis(low.shape[d], skip.shape[d], doubled=True) for d in (2, 3))
         for picture, deep in zip(result, low, strict=True):
-            add_resized_convs(picture, [Part(deep, self.mixing, height, width, self.tap_bias)])
+            add_resized_convs(picture, [ResizedConv(deep, self.mixing, height, width, self.tap_bias)])
         return attend(self.gates, result)
 
 
@@ -119,7 +119,7 @@ class FastOldU:
         self.squash = block.squash
         return MergedConv(self.engine, block.fusion, block.conv.weight, block.conv.bias)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """First pre-activations (B, width, H, W), which are overwritten, to two images in float32."""
         levels = [self._cross(attend(self.first[0], left), attend(self.first[1], right))]
         for down in self.downs:
@@ -131,7 +131,7 @@ class FastOldU:
         images = self.outs[0](x[0]).float(), self.outs[1](x[1]).float()
         return (images[0].sigmoid_(), images[1].sigmoid_()) if self.squash else images
 
-    def _cross(self, one: Tensor, two: Tensor) -> Pair:
+    def _cross(self, one: Tensor, two: Tensor) -> TwoStreams:
         return parts_buffer(self.engine, one, two), parts_buffer(self.engine, two, one)
 
 

@@ -89,7 +89,7 @@ def mixing_matrix(weight: Tensor) -> Tensor:
     return weight.permute(1, 3, 2, 0).flatten(1).contiguous()
 
 
-def add_resized_convs(out: Tensor, parts: Iterable[Part]) -> None:
+def add_resized_convs(out: Tensor, parts: Iterable[ResizedConv]) -> None:
     """Add the convolutions of several resized pictures to `out` (O, H, W), in place.
 
     The sum is gathered channels-last, which is the layout that the products give, and turned once if need be.
@@ -107,7 +107,7 @@ def add_resized_convs(out: Tensor, parts: Iterable[Part]) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class ResizedConv:
     """A picture (C, h, w) in any layout, to be resized and convolved.
 
     mixing: (C, 9 O) from `mixing_matrix`. bias: (9 O,) added after the mixing, i.e. to the resized picture

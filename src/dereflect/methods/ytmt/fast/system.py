@@ -1,4 +1,4 @@
-"""A whole YTMT system for inference: what `System` computes, without its hypercolumns."""
+"""A whole YTMT system for inference: what `YtmtSystem` computes, without its hypercolumns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from dereflect.methods.ytmt.blocks import Pair, StreamConv
+from dereflect.methods.ytmt.blocks import StreamConv
 from dereflect.methods.ytmt.fast.engine import Conv, Engine
 from dereflect.methods.ytmt.fast.network import FastPlain, FastU
 from dereflect.methods.ytmt.fast.old import FastOldU
-from dereflect.methods.ytmt.fast.resized import Axis, Part, add_resized_convs, mixing_matrix
+from dereflect.methods.ytmt.fast.resized import Axis, ResizedConv, add_resized_convs, mixing_matrix
 from dereflect.methods.ytmt.network import PlainNetwork, UNetwork
 from dereflect.methods.ytmt.network_old import FirstBlock, OldUNetwork
-from dereflect.methods.ytmt.two_stage import Network, System
+from dereflect.methods.ytmt.two_stage import YtmtNetwork, YtmtSystem
+from dereflect.nn.streams import TwoStreams
 from dereflect.nn.vgg import LEVEL_CHANNELS, LEVEL_LAYERS, Vgg19
 
 
@@ -83,11 +84,11 @@ class FirstConv:
         add_resized_convs(result[0], self._parts(levels, image))
         return result
 
-    def _parts(self, levels: _Levels, image: Tensor) -> Iterator[Part]:
+    def _parts(self, levels: _Levels, image: Tensor) -> Iterator[ResizedConv]:
         for mixing in self.mixings:
             level = levels.next()[0]
             height, width = Axis(level.shape[1], image.shape[2]), Axis(level.shape[2], image.shape[3])
-            yield Part(level, mixing, height, width)
+            yield ResizedConv(level, mixing, height, width)
 
 
 class FastNetwork:
@@ -98,7 +99,7 @@ class FastNetwork:
             convolutions are one.
     """
 
-    def __init__(self, engine: Engine, network: Network, vgg: FastVgg | None, shared_input: bool) -> None:
+    def __init__(self, engine: Engine, network: YtmtNetwork, vgg: FastVgg | None, shared_input: bool) -> None:
         convs = first_convolutions(network)
         self.shared_input = shared_input
         self.first = (
@@ -114,7 +115,7 @@ class FastNetwork:
         else:
             self.rest = FastOldU(engine, network)
 
-    def __call__(self, left: Tensor, right: Tensor) -> Pair:
+    def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
         """Two pictures (B, 3, H, W) to two pictures in float32; `right` is not looked at with a shared
         input.
         """
@@ -125,11 +126,12 @@ class FastNetwork:
 
 
 class FastSystem:
-    """What `System` computes, for inference on one device in one dtype. Changes to the system's weights are
-    not seen.
+    """What `YtmtSystem` computes, for inference on one device in one dtype.
+
+    Changes to the system's weights are not seen.
     """
 
-    def __init__(self, system: System, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, system: YtmtSystem, device: torch.device, dtype: torch.dtype) -> None:
         self.engine = Engine(device, dtype)
         vgg = FastVgg(self.engine, system.vgg) if system.vgg is not None else None
         self.networks = [FastNetwork(self.engine, system.stage1, vgg, shared_input=True)]
@@ -137,9 +139,9 @@ class FastSystem:
             self.networks.append(FastNetwork(self.engine, system.stage2, vgg, shared_input=False))
 
     @torch.no_grad()
-    def stages(self, image: Tensor) -> list[Pair]:
-        """The (transmission, reflection) of each stage, (B, 3, H, W) in float32; see `System.stages`."""
-        results: list[Pair] = []
+    def stages(self, image: Tensor) -> list[TwoStreams]:
+        """The (transmission, reflection) of each stage, (B, 3, H, W) in float32; see `YtmtSystem.stages`."""
+        results: list[TwoStreams] = []
         image = image.to(self.engine.device, torch.float32)
         pair = image, image
         for network in self.networks:
@@ -148,7 +150,7 @@ class FastSystem:
         return results
 
 
-def first_convolutions(network: Network) -> list[nn.Conv2d]:
+def first_convolutions(network: YtmtNetwork) -> list[nn.Conv2d]:
     """The first convolution of the left and of the right stream."""
     if isinstance(network, OldUNetwork):
         blocks = [network.get_submodule("inc_1"), network.get_submodule("inc_2")]
