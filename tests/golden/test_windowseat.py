@@ -12,8 +12,8 @@ from windowseat_recipe import manifest, network_of, recipe, section
 from dereflect.errors import InputError
 from dereflect.evaluation.protocol import PROTOCOLS
 from dereflect.methods.windowseat.separation import canvas, finished
-from dereflect.methods.windowseat.step import REDUCTION, OneStep, Prompt, pack
-from dereflect.methods.windowseat.tiling import Plan, plan_tiles, resized
+from dereflect.methods.windowseat.step import REDUCTION, OneStep, PromptEmbedding, pack
+from dereflect.methods.windowseat.tiling import TilePlan, plan_tiles, resized
 
 pytest.importorskip("diffusers")
 
@@ -92,7 +92,7 @@ def check_step(file: GoldenFile) -> None:
     if "contexts.prompt_embeds" in file:
         embeds = file.take("contexts.prompt_embeds")
         mask = torch.ones(embeds.shape[:2], dtype=torch.int64)
-        prompt = Prompt.of({"prompt_embeds": embeds, "prompt_mask": mask}, "file")
+        prompt = PromptEmbedding.of({"prompt_embeds": embeds, "prompt_mask": mask}, "file")
         other = OneStep(step.vae, step.transformer, prompt)
         for match in file.matching(r"(contexts\d+)\.latent"):
             file.compare(f"{match[1]}.x0", other.clean(file.take(match[0])), atol=2e-5)
@@ -133,7 +133,7 @@ def check_bf16(file: GoldenFile) -> None:
     file.compare("decoded", step.decode(file.take("latent_mode")), atol=0.08)
 
 
-def plan_of(about: dict) -> Plan:
+def plan_of(about: dict) -> TilePlan:
     mode = mode_of(about["short_edge"])
     plan = plan_tiles(about["width"], about["height"], about["processing_resolution"], mode)
     assert len(plan.corners) == about["tiles"]

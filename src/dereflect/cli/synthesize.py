@@ -13,7 +13,7 @@ from dereflect.cli.options import FILES, OverwriteOption, QuietOption
 from dereflect.errors import InputError, Option, Remedy
 
 if TYPE_CHECKING:
-    from dereflect.data.synthesis.record import Entry
+    from dereflect.data.synthesis.record import TripletRecord
 
 SYNTHESIS = "Synthesis"
 
@@ -124,7 +124,7 @@ def synthesize(
         typer.echo(f"{len(entries)} triplets in {output}; --record {record} makes them again")
 
 
-def _entries(options: SynthesisOptions) -> tuple[list[Entry], Path, Path]:
+def _entries(options: SynthesisOptions) -> tuple[list[TripletRecord], Path, Path]:
     """What to make, and from which folders."""
     from dereflect.data.synthesis.record import plan, read_record
 

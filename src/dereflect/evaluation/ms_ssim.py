@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from dereflect.errors import InputError
-from dereflect.evaluation.metrics import Picture, channelwise, windowed
+from dereflect.evaluation.metrics import channelwise, windowed
+from dereflect.images.picture import Array
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SIDE, SIGMA = 11, 1.5
 SHORTEST = (SIDE - 1) * 2 ** (len(WEIGHTS) - 1) + 1
 
 
-def ms_ssim(estimate: Picture, target: Picture, data_range: float = 255.0) -> float:
+def ms_ssim(estimate: Array, target: Array, data_range: float = 255.0) -> float:
     """Mean over channels of the product of five scales' similarities, each to its weight.
 
     Window 11x11, Gaussian of deviation 1.5, without padding. Between scales both pictures are halved by 2x2
@@ -27,7 +28,7 @@ def ms_ssim(estimate: Picture, target: Picture, data_range: float = 255.0) -> fl
     return float(np.mean(channelwise(_of_channel, estimate, target, data_range)))
 
 
-def _of_channel(x: Picture, y: Picture, data_range: float) -> float:
+def _of_channel(x: Array, y: Array, data_range: float) -> float:
     product = 1.0
     for scale, weight in enumerate(WEIGHTS):
         if scale:
@@ -38,7 +39,7 @@ def _of_channel(x: Picture, y: Picture, data_range: float) -> float:
     return product
 
 
-def _terms(x: Picture, y: Picture, data_range: float) -> tuple[float, float]:
+def _terms(x: Array, y: Array, data_range: float) -> tuple[float, float]:
     """Means of the contrast-and-structure term and of the whole similarity."""
     taps = np.arange(SIDE) - SIDE // 2
     weights = np.exp(-0.5 * (taps / SIGMA) ** 2)
@@ -52,7 +53,7 @@ def _terms(x: Picture, y: Picture, data_range: float) -> tuple[float, float]:
     return float(contrast.mean()), float((luminance * contrast).mean())
 
 
-def _halved(x: Picture) -> Picture:
+def _halved(x: Array) -> Array:
     if x.shape[0] % 2 or x.shape[1] % 2:
         x = np.pad(x, ((1, 0), (1, 0)), mode="edge")
     height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2

@@ -15,7 +15,7 @@ from dereflect.evaluation.verdicts import verdicts
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReportFacts:
     """What a reader of the numbers must know beside the numbers."""
 
     protocol: Protocol
@@ -31,7 +31,11 @@ class Facts:
 
 
 def render(
-    records: Sequence[Record], rows: Sequence[Row], tables: Sequence[Table], cost: Table | None, facts: Facts
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    tables: Sequence[Table],
+    cost: Table | None,
+    facts: ReportFacts,
 ) -> str:
     """The whole page."""
     resources = files("dereflect.evaluation")
@@ -91,7 +95,7 @@ def _cell(text: str) -> str:
     return escape(value) + (f" <small>[{escape(interval)}</small>" if bracket else "")
 
 
-def _reading(facts: Facts) -> str:
+def _reading(facts: ReportFacts) -> str:
     """How the numbers were made, closed until asked for."""
     protocol = facts.protocol
     items = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dereflect._version import __version__
 from dereflect.data.layouts import DataSet
-from dereflect.evaluation.page import Facts, render
+from dereflect.evaluation.page import ReportFacts, render
 from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import UNTOUCHED, Record, encode, models_of
 from dereflect.evaluation.summary import prices, summarise
@@ -51,7 +51,7 @@ def write_report(
     models = ", ".join(model for model in models_of(records) if model != UNTOUCHED)
     title = ablation.title if ablation is not None else models
     now, notes = datetime.datetime.now(datetime.UTC), {item.name: item.notes for item in data}
-    facts = Facts(protocol, _machine(), __version__, now.strftime("%Y-%m-%d"), absent, notes, title)
+    facts = ReportFacts(protocol, _machine(), __version__, now.strftime("%Y-%m-%d"), absent, notes, title)
     content = {
         "dereflect": __version__,
         "date": now.isoformat(timespec="seconds"),

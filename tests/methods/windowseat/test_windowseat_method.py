@@ -14,7 +14,7 @@ from dereflect.errors import InputError, ModelError
 from dereflect.methods.windowseat import fetch
 from dereflect.methods.windowseat.adapter import AdaptedLinear, adapter_scale
 from dereflect.methods.windowseat.separation import finished, reflection_left
-from dereflect.methods.windowseat.step import Prompt, pack, unpack
+from dereflect.methods.windowseat.step import PromptEmbedding, pack, unpack
 from dereflect.methods.windowseat.tiling import plan_tiles
 from dereflect.separator import Separator
 
@@ -121,14 +121,14 @@ def test_packing_and_unpacking_are_inverse():
 
 def test_texts_are_taken_in_turn_and_a_full_mask_is_left_out():
     state = {"prompt_embeds": torch.randn(2, 3, 4), "prompt_mask": torch.ones(2, 3)}
-    embeds, mask = Prompt.of(state, "file").for_batch(3)
+    embeds, mask = PromptEmbedding.of(state, "file").for_batch(3)
     assert torch.equal(embeds, state["prompt_embeds"][[0, 1, 0]])
     assert mask is None
     state["prompt_mask"][1, 2] = 0
-    assert Prompt.of(state, "file").for_batch(2)[1].tolist() == [[True] * 3, [True, True, False]]
+    assert PromptEmbedding.of(state, "file").for_batch(2)[1].tolist() == [[True] * 3, [True, True, False]]
     state["prompt_mask"][0, 2] = 0
     with pytest.raises(ModelError, match="padded"):
-        Prompt.of(state, "file")
+        PromptEmbedding.of(state, "file")
 
 
 @pytest.mark.parametrize(("ranked", "scale"), [(False, 2.0), (True, 4.0)])

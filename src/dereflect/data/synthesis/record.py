@@ -29,7 +29,7 @@ SHOWN = 24
 
 
 @dataclass(frozen=True)
-class Entry:
+class TripletRecord:
     """One triplet: its sources, how they were cut, and every number drawn."""
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
 
 def plan(
     transmissions: Path, reflections: Path, count: int, rule: str, seed: int, side: int | None, **options: str
-) -> list[Entry]:
+) -> list[TripletRecord]:
     """Draw `count` triplets; each depends on the seed and its own number alone, not on `count`.
 
     Args:
@@ -85,7 +85,7 @@ def plan(
         mirrored = bool(random.uniform() < 0.5)
         draws = module.draw(random, size[1], size[0], **options)
         entries.append(
-            Entry(
+            TripletRecord(
                 name=f"{number:05d}",
                 rule=rule,
                 transmission=T.name,
@@ -102,7 +102,7 @@ def plan(
     return entries
 
 
-def make(entry: Entry, transmissions: Path, reflections: Path) -> Triplet:
+def make(entry: TripletRecord, transmissions: Path, reflections: Path) -> Triplet:
     """Make an entry's triplet.
 
     Raises:
@@ -127,7 +127,11 @@ def make(entry: Entry, transmissions: Path, reflections: Path) -> Triplet:
 
 
 def write_all(
-    folder: Path, entries: Sequence[Entry], transmissions: Path, reflections: Path, sheet: bool = False
+    folder: Path,
+    entries: Sequence[TripletRecord],
+    transmissions: Path,
+    reflections: Path,
+    sheet: bool = False,
 ) -> Path:
     """Make the triplets of all entries, and write them and their record.
 
@@ -166,7 +170,9 @@ def write_triplet(folder: Path, name: str, triplet: Triplet) -> None:
         Image.fromarray(as_bytes(picture)).save(folder / place / f"{name}.png")
 
 
-def write_record(path: Path, entries: Iterable[Entry], transmissions: Path, reflections: Path) -> None:
+def write_record(
+    path: Path, entries: Iterable[TripletRecord], transmissions: Path, reflections: Path
+) -> None:
     """Write the record: a first line with version and source folders, then one line a triplet."""
     head = {"dereflect": __version__, "transmissions": str(transmissions), "reflections": str(reflections)}
     lines = [json.dumps(head), *(json.dumps(asdict(entry)) for entry in entries)]
@@ -174,7 +180,7 @@ def write_record(path: Path, entries: Iterable[Entry], transmissions: Path, refl
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_record(path: Path) -> tuple[list[Entry], Path, Path]:
+def read_record(path: Path) -> tuple[list[TripletRecord], Path, Path]:
     """Read a record.
 
     Returns:
@@ -185,7 +191,7 @@ def read_record(path: Path) -> tuple[list[Entry], Path, Path]:
     """
     try:
         head, *lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        entries = [Entry(**{key: _tuples(value) for key, value in line.items()}) for line in lines]
+        entries = [TripletRecord(**{key: _tuples(value) for key, value in line.items()}) for line in lines]
         return entries, Path(head["transmissions"]), Path(head["reflections"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(path, f"not a synthesis record ({type(error).__name__})") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from dereflect.devices import available_memory
-from dereflect.downloads import Report, fetch_from_hub
+from dereflect.downloads import ReportBytes, fetch_from_hub
 from dereflect.errors import InputError, ModelError, Option, Remedy
 from dereflect.methods.downloads import Say
 from dereflect.methods.windowseat.loading import ADAPTER, BASE
@@ -91,7 +91,11 @@ def check_memory(base: Path, quantised: bool) -> None:
 
 
 def download(
-    yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None, endpoint: str | None = None
+    yes: bool,
+    sources: Mapping[str, str],
+    say: Say,
+    report: ReportBytes | None = None,
+    endpoint: str | None = None,
 ) -> Path:
     """Fetch what is not given as a local folder; see `dereflect.methods.family.Download`.
 

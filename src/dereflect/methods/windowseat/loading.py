@@ -11,7 +11,7 @@ import torch
 
 from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.methods.windowseat.adapter import adapt, read_adapter
-from dereflect.methods.windowseat.step import REDUCTION, OneStep, Prompt
+from dereflect.methods.windowseat.step import REDUCTION, OneStep, PromptEmbedding
 from dereflect.weights import read_checkpoint
 
 BASE, ADAPTER = "Qwen/Qwen-Image-Edit-2509", "huawei-bayerlab/windowseat-reflection-removal-v1-0"
@@ -37,7 +37,9 @@ def load_parts(
         ModelError: a part is missing, damaged, or not of this model.
     """
     resolution = read_index(adapter)
-    prompt = Prompt.of(read_checkpoint(adapter / "text_embeddings" / "state_dict.safetensors"), str(adapter))
+    prompt = PromptEmbedding.of(
+        read_checkpoint(adapter / "text_embeddings" / "state_dict.safetensors"), str(adapter)
+    )
     state, scale = read_adapter(adapter / "transformer_lora")
     try:
         from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel

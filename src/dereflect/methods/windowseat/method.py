@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dereflect.downloads import Report
+from dereflect.downloads import ReportBytes
 from dereflect.errors import ModelError
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say
@@ -145,7 +145,7 @@ def from_name(name: str, options: WindowSeatOptions) -> WindowSeatMethod:
 
 
 def download(
-    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: Report | None = None
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
 ) -> Path:
     """Fetch what is not given as a local folder; see `fetch.download`."""
     return fetch.download(yes, sources, say, report)

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dereflect.methods.windowseat.tiling import Floats, Mosaic, Plan, cut, resized
+from dereflect.methods.windowseat.tiling import FloatPixels, Mosaic, TilePlan, cut, resized
 
 Network = Callable[[Tensor, int], Tensor]
 """Tiles (B, 3, P, P) in about [-1, 1] and the number of the first, to tiles of the transmission."""
-Rounding = Literal["float", "published"]
+OutputRounding = Literal["float", "published"]
 
 
 def canvas(
     photo: NDArray[Any],
-    plan: Plan,
+    plan: TilePlan,
     resolution: int,
     network: Network,
     batch: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> Floats:
+) -> FloatPixels:
     """The transmission on the plan's canvas, (H, W, 3) in about [-1, 1].
 
     Args:
@@ -48,7 +48,7 @@ def canvas(
     return mosaic.picture()
 
 
-def finished(canvas: Floats, width: int, height: int, rounding: Rounding = "float") -> Floats:
+def finished(canvas: FloatPixels, width: int, height: int, rounding: OutputRounding = "float") -> FloatPixels:
     """A canvas as a picture of the photo's size, (H, W, 3) in [0, 1].
 
     Args:

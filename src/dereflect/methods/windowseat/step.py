@@ -22,7 +22,7 @@ REDUCTION = 8
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptEmbedding:
     """A fixed text's embedding."""
 
     embeds: Tensor
@@ -31,7 +31,7 @@ class Prompt:
     """(N, L), bool."""
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], source: str) -> Prompt:
+    def of(cls, state: Mapping[str, Tensor], source: str) -> PromptEmbedding:
         """From the file's entries.
 
         Raises:
@@ -54,7 +54,7 @@ class Prompt:
 class OneStep(nn.Module):
     """Autoencoder and transformer, both of diffusers' classes, and the prompt."""
 
-    def __init__(self, vae: Any, transformer: Any, prompt: Prompt) -> None:
+    def __init__(self, vae: Any, transformer: Any, prompt: PromptEmbedding) -> None:
         super().__init__()
         self.vae, self.transformer, self.prompt = vae, transformer, prompt
 

@@ -17,14 +17,14 @@ from PIL import Image
 from dereflect.errors import InputError
 
 Mode = Literal["short-edge", "more-tiles", "detail"]
-Floats = NDArray[np.float32]
+FloatPixels = NDArray[np.float32]
 
 OVERLAP, MOST_TILES = 64, 4
 SMALLEST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """Where the tiles of one photo lie."""
 
     width: int
@@ -48,7 +48,7 @@ def plan_tiles(
     mode: Mode = "short-edge",
     overlap: int | tuple[int, int] = OVERLAP,
     most: int | tuple[int, int] = MOST_TILES,
-) -> Plan:
+) -> TilePlan:
     """Plan the tiles of a photo.
 
     Args:
@@ -76,7 +76,7 @@ def plan_tiles(
         )
     side = max(low, min(wanted, high))
     across, down = (_starts(length, side, shared) for length, shared, _ in axes)
-    return Plan(*canvas, side, tuple((x, y) for y in down for x in across))
+    return TilePlan(*canvas, side, tuple((x, y) for y in down for x in across))
 
 
 def _canvas(width: int, height: int, wanted: int) -> tuple[int, int]:
@@ -98,7 +98,7 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
     return starts if starts[-1] == length - side else [*starts, length - side]
 
 
-def cut(picture: Floats, plan: Plan, resolution: int) -> list[Floats]:
+def cut(picture: FloatPixels, plan: TilePlan, resolution: int) -> list[FloatPixels]:
     """The tiles of a picture (H, W, 3) of the canvas's size, each resized to the network's square."""
     tiles = (picture[top:bottom, left:right] for left, top, right, bottom in plan.boxes)
     return [resized(tile, resolution, resolution) for tile in tiles]
@@ -107,7 +107,7 @@ def cut(picture: Floats, plan: Plan, resolution: int) -> list[Floats]:
 class Mosaic:
     """Collects the results of tiles, weighted by a tent that is 1 in the middle of each."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TilePlan) -> None:
         self.plan = plan
         self._sum = np.zeros((plan.height, plan.width, 3), np.float32)
         self._weights = np.zeros((plan.height, plan.width, 1), np.float32)
@@ -115,18 +115,18 @@ class Mosaic:
         tent = np.float32(1) - np.abs(slope - np.float32(1))
         self._tent = np.maximum(tent[:, None] * tent[None], np.float32(SMALLEST_WEIGHT))[..., None]
 
-    def add(self, number: int, tile: Floats) -> None:
+    def add(self, number: int, tile: FloatPixels) -> None:
         """Add the result (P, P, 3) of a tile by its number in the plan."""
         left, top, right, bottom = self.plan.boxes[number]
         self._sum[top:bottom, left:right] += self._tent * resized(tile, self.plan.side, self.plan.side)
         self._weights[top:bottom, left:right] += self._tent
 
-    def picture(self) -> Floats:
+    def picture(self) -> FloatPixels:
         """The canvas, (H, W, 3)."""
         return np.divide(self._sum, np.maximum(self._weights, np.float32(1e-6)), dtype=np.float32)
 
 
-def resized(picture: Floats, height: int, width: int) -> Floats:
+def resized(picture: FloatPixels, height: int, width: int) -> FloatPixels:
     """Lanczos of (H, W, C) floats, channel by channel; values are not clipped."""
     if picture.shape[:2] == (height, width):
         return picture
