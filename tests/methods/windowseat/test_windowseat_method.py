@@ -187,7 +187,7 @@ def test_without_weights_it_says_what_to_fetch_and_fetches_nothing(
     monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"about 45 GB.*Qwen-Image-Edit-2509.*Apache-2\.0.*--yes"):
         load_method("windowseat")
-    with pytest.raises(ModelError, match=r"would fetch about 45 GB.*yes=True"):
+    with pytest.raises(ModelError, match=r"would fetch about 45 GB.*46 GB of memory, or 16 GB.*yes=True"):
         family("windowseat").fetch("windowseat", False, {}, lambda words: None)
     with pytest.raises(InputError, match="no such folder"):
         family("windowseat").fetch("windowseat", True, {"base": "nowhere"}, lambda words: None)
@@ -199,6 +199,27 @@ def test_too_little_disk_is_told_before_the_download(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda place: SimpleNamespace(free=20e9))
     with pytest.raises(InputError, match=r"20 GB free, and 45 GB are needed"):
         family("windowseat").fetch("windowseat", True, {}, lambda words: None)
+
+
+def test_all_shards_of_the_index_are_fetched_to_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path))
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda place: SimpleNamespace(free=200e9))
+    asked = []
+
+    def fetched(repository: str, name: str, folder: Path, **more) -> None:
+        asked.append((repository, name))
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps({"weight_map": {"a": "1.st", "b": "2.st"}}))
+
+    monkeypatch.setattr(fetch, "fetch_from_hub", fetched)
+    place = family("windowseat").fetch("windowseat", True, {}, lambda words: None)
+    for source, (repository, files) in fetch.SOURCES.items():
+        assert {(repository, name) for name in files} <= set(asked)
+        assert (place / source / files[0]).is_file()
+    assert (fetch.BASE, "transformer/1.st") in asked
+    assert (place / "base" / "transformer" / "2.st").is_file()
 
 
 def test_too_little_memory_is_told_before_loading(hub, monkeypatch: pytest.MonkeyPatch):

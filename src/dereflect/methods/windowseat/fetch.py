@@ -34,6 +34,8 @@ QUANTISED_SHARE = 4.5 / 16
 """Memory of 4-bit weights with a scale for every 64, by that of bfloat16."""
 ACTIVATIONS = 3e9
 """Bytes that a run takes beside the weights: an estimate, not a measurement."""
+WHOLE, QUANTISED = 42.8e9 + ACTIVATIONS, 13.5e9 + ACTIVATIONS
+"""Bytes of the published weights at work, in bfloat16 and with the transformer in 4 bits."""
 
 
 def place(source: str) -> Path:
@@ -42,11 +44,15 @@ def place(source: str) -> Path:
 
 
 def notice(missing: list[str]) -> str:
-    """What would be fetched, from where, how large, and under which licence."""
+    """What would be fetched, from where, how large, under which licence, and what running it needs."""
     parts = [
         f"{GIGABYTES[name]:.1f} GB from huggingface.co/{SOURCES[name][0]} (Apache-2.0)" for name in missing
     ]
-    return f"about {sum(GIGABYTES[name] for name in missing):.0f} GB: {' and '.join(parts)}"
+    total, free = sum(GIGABYTES[name] for name in missing), _free_disk()[1] / 1e9
+    return (
+        f"about {total:.0f} GB: {' and '.join(parts)}; {free:.0f} GB are free on the disk, and it runs in "
+        f"about {WHOLE / 1e9:.0f} GB of memory, or {QUANTISED / 1e9:.0f} GB of a CUDA GPU in 4 bits"
+    )
 
 
 def check_present(base: Path, adapter: Path) -> None:
@@ -147,16 +153,21 @@ def shards(index: Path) -> list[str]:
     return sorted(files)
 
 
-def _check_disk(missing: list[str]) -> None:
+def _free_disk() -> tuple[Path, int]:
+    """The folder on whose disk the cache is or will be, and the bytes that are free there."""
     folder = cache_folder()
     while not folder.exists():
         folder = folder.parent
+    return folder, shutil.disk_usage(folder).free
+
+
+def _check_disk(missing: list[str]) -> None:
+    folder, free = _free_disk()
     have = sum(file.stat().st_size for name in missing for file in place(name).rglob("*") if file.is_file())
     needed = 1e9 * sum(GIGABYTES[name] for name in missing) - have
-    free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
             folder,
-            f"has {free / 1e9:.0f} GB free, and {needed / 1e9:.0f} GB are needed; set DEREFLECT_CACHE to a "
-            "folder on another disk",
+            f"has {free / 1e9:.0f} GB free, and {needed / 1e9:.0f} GB are needed; "
+            "set DEREFLECT_CACHE to a folder on another disk",
         )
