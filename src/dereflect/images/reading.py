@@ -17,10 +17,12 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.images import colour, deep, hdr, jpeg, metadata, tiff_pixels
+from dereflect.images.depth import to_full_range
 from dereflect.images.modes import SIXTEEN_BITS, in_plain_mode, is_lossy_webp
 from dereflect.images.picture import Array, Metadata, Picture, convert_depth
-from dereflect.images.profiles import Tagged, srgb_curve_profile
+from dereflect.images.profiles import PQ, Tagged, srgb_curve_profile
 from dereflect.images.survey import Facts, profile_of, settle, survey
+from dereflect.images.tiff_pages import PLANAR
 from dereflect.limits import DEFAULT_MAX_PIXELS
 
 _LOSSY_FORMATS = ("JPEG", "HEIF", "AVIF")
@@ -220,7 +222,11 @@ def _values(
     assert image is not None
     if facts.format == "PNG" and facts.bits == 16 and image.mode not in SIXTEEN_BITS:
         facts.stream.seek(0)
-        return _with_transparent(deep.read_deep(facts.stream.read()), facts), known, orientation
+        return (
+            _with_transparent(_full_range(deep.read_deep(facts.stream.read()), notes), facts),
+            known,
+            orientation,
+        )
     if facts.tagged is not None and facts.tagged.high_dynamic_range and facts.bits > 8:
         deep_values, turned = _deep_values(found)
         if deep_values is not None:
@@ -232,7 +238,15 @@ def _values(
     plain, known = in_plain_mode(loaded, known, notes)
     values = np.asarray(plain)
     values = values.astype(np.uint16) if values.dtype not in (np.uint8, np.uint16) else values
+    values = _full_range(values, notes)
     return _with_transparent(values if values.ndim == 3 else values[..., None], facts), known, orientation
+
+
+def _full_range(values: Array, notes: list[str]) -> Array:
+    if values.dtype == np.uint16:
+        values, note = to_full_range(values)
+        notes += [note] if note else []
+    return values
 
 
 def _channels_differ(found: Opened) -> bool:
@@ -240,6 +254,8 @@ def _channels_differ(found: Opened) -> bool:
     page, image = found.facts.page, found.image
     assert page is not None
     assert image is not None
+    if page.premultiplied and page.numbers(PLANAR) == (2,):  # Pillow opens it and fails later
+        return True
     if image.mode in ("P", "PA", "CMYK", "1"):
         return False
     return (image.mode in ("RGBA", "RGBa", "LA", "La", "RGBX")) != (page.alpha is not None)
@@ -302,7 +318,7 @@ def in_known_colours(
     count = 3 if values.shape[2] >= 3 else 1
     icc, tagged = profile_of(facts, known, grey=count == 1)
     if tagged is not None:
-        values, icc = _tone_mapped(values, tagged, count, notes)
+        values, icc = _tone_mapped(values, facts, tagged, notes)
     elif icc and count == 3 and colour.is_one_way(icc):
         converted = colour.to_srgb(np.ascontiguousarray(values[..., :3]), icc)
         values, icc = np.dstack([converted, values[..., 3:]]), None
@@ -310,10 +326,13 @@ def in_known_colours(
     return values, replace(known, icc=icc)
 
 
-def _tone_mapped(values: Array, tagged: Tagged, count: int, notes: list[str]) -> tuple[Array, bytes | None]:
-    name = "PQ" if tagged.transfer == 16 else "HLG"
+def _tone_mapped(values: Array, facts: Facts, tagged: Tagged, notes: list[str]) -> tuple[Array, bytes | None]:
+    name = "PQ" if tagged.transfer == PQ else "HLG"
+    count = 3 if values.shape[2] >= 3 else 1
     notes.append(f"is a picture of high dynamic range ({name}); it was tone-mapped to the ordinary range")
     colours = values[..., :3] if count == 3 else values[..., 0]
-    mapped = convert_depth(hdr.tone_mapped(colours, tagged), np.dtype(np.uint8))
+    mapped = hdr.tone_mapped(colours, tagged)
+    if facts.format in ("HEIF", "AVIF"):  # they are written with 8 bits
+        mapped = convert_depth(mapped, np.dtype(np.uint8))
     values = np.dstack([mapped, convert_depth(values[..., count:], mapped.dtype)])
     return values, srgb_curve_profile(tagged.chromaticities) if count == 3 else None

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dereflect.errors import UNNAMED, InputError
 from dereflect.images import deep
+from dereflect.images.depth import to_full_range
 from dereflect.images.picture import Array
 from dereflect.images.tiff_pages import CMYK, MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, PLANAR, RGB, Page
 
@@ -49,35 +50,19 @@ def decode(page: Page, view: BinaryIO, image: Image.Image | None) -> tuple[Array
     else:
         view.seek(0)
         values = deep.read_deep(view.read(), "16-bit colour" if page.colours > 1 else "such a grey TIFF")
-        inverted = False  # libvips has done it
-    notes = []
-    largest = (1 << page.true_bits) - 1
-    if inverted:
-        values = values.copy()
-        values[..., 0] = largest - np.minimum(values[..., 0], largest)
-    if values.dtype == np.uint16:
-        values, note = _to_full_range(values, page)
-        notes += [note] if note else []
-    return _channels(values, page), notes
+        if inverted and values.dtype == np.uint16:
+            values = (
+                values.copy()
+            )  # libvips has inverted by the white of 16 bits; that of the true depth counts
+            values[..., 0] = 65535 - values[..., 0]
+    if values.dtype != np.uint16:
+        return _channels(values, page), []
+    values, note = to_full_range(values, page.true_bits, page.bits, inverted)
+    return _channels(values, page), [note] if note else []
 
 
 def _is_plain_grey(page: Page, image: Image.Image | None) -> bool:
     return image is not None and page.samples == 1 and page.bits == 16 and image.mode.startswith("I;16")
-
-
-def _to_full_range(values: Array, page: Page) -> tuple[Array, str]:
-    bits, largest = page.true_bits, (1 << page.true_bits) - 1
-    top = int(values.max(initial=0))
-    if bits == 16:
-        for common in (10, 12):
-            if 1 << (common - 1) <= top < 1 << common:
-                words = f"its brightest sample is {top} of 65535, which would fit {common} bits"
-                return values, f"{words}; taken as 16 bits (scale it first if it holds {common})"
-        return values, ""
-    if top > largest:  # the header is wrong
-        return values, ""
-    scaled = (values.astype(np.uint32) * 65535 + largest // 2) // largest
-    return scaled.astype(np.uint16), f"its {bits} bits a sample are scaled to 16" if page.bits == 16 else ""
 
 
 def _channels(values: Array, page: Page) -> Array:
