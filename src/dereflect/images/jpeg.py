@@ -21,7 +21,9 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _KINDS = {0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG", 0xC7: "lossless JPEG"}
 _KINDS |= {kind + 8: words for kind, words in _KINDS.items()}
 _END = b"\xff\xd9"
-_MOST_ROWS_LOST = 16
+_FILLINGS = (b"\x5a\xa5\x3c\x96\x0f", b"\xe9\x31\xd4\x72\xb8", b"\x12\x48\x84\x21\x00")
+_MOST_RESTARTS = 1 << 18
+_MOST_ROWS_LOST = 18  # a row of blocks, and what smooth chroma takes from it
 
 
 @dataclass
@@ -105,22 +107,33 @@ def iptc_segment(iptc: bytes) -> bytes:
     return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content
 
 
+def is_cut(content: bytes) -> bool:
+    """Whether a JPEG lacks its end."""
+    return not content.rstrip(b"\0").endswith(_END)
+
+
 def mended(content: bytes) -> tuple[bytes, str]:
     """A JPEG that lacks no more than its last bytes, with an end put to it; and a note that says so.
 
-    libjpeg fills what is missing. Two different fillings tell which rows come from the file: those in which
-    both agree.
+    libjpeg fills what is missing. Different fillings tell which rows come from the file: those in which all
+    agree.
 
     Raises:
         InputError: more than the last rows are missing.
     """
-    fillings = (_END, b"\x5a\xa5\x3c\x96\x0f" * 4096 + _END)
-    if not _scans_are_complete(content):
+    content = content.rstrip(b"\xff")  # half of a marker
+    complete, restarts = _scans(content)
+    if not complete:
         raise InputError(UNNAMED, "damaged picture: it is cut off; get a whole copy")
-    first, second = (_pixels(content + filling) for filling in fillings)
+    first = _pixels(content + _END)
     height = first.shape[0]
-    differing = np.flatnonzero((first != second).reshape(height, -1).any(axis=1))
-    lost = height - int(differing[0]) if len(differing) else 0
+    differing = np.zeros(height, bool)
+    for filling in _FILLINGS:
+        other = filling * 4096
+        if restarts:  # without their marks the decoder would skip all that follows, alike each time
+            other = b"".join(filling + bytes([0xFF, 0xD0 + number % 8]) for number in range(restarts))
+        differing |= (_pixels(content + other + _END) != first).reshape(height, -1).any(axis=1)
+    lost = height - int(np.argmax(differing)) if differing.any() else 0
     if lost > min(max(_MOST_ROWS_LOST, height // 20), height // 4):
         raise InputError(
             UNNAMED,
@@ -136,18 +149,22 @@ def _pixels(content: bytes) -> Array:
         return np.asarray(image)
 
 
-def _scans_are_complete(content: bytes) -> bool:
-    """Whether the scans that the file begins bring every coefficient of every component to its last bit."""
+def _scans(content: bytes) -> tuple[bool, int]:
+    """Whether the scans that the file begins bring every coefficient of every component to its last bit, and
+    how many restart marks they may have."""
     file = io.BytesIO(content)
     file.seek(2)
     components: list[int] = []
     done: dict[int, set[int]] = {}
-    progressive = False
+    progressive, blocks, interval = False, 0, 0
     while (segment := _next(file, scans=True)) is not None:
         marker, body = segment
         if marker in _FRAMES and len(body) > 6:
             components = [body[6 + 3 * index] for index in range((len(body) - 6) // 3)]
             progressive = marker in (0xC2, 0xCA)
+            blocks = -(-int.from_bytes(body[1:3], "big") // 8) * -(-int.from_bytes(body[3:5], "big") // 8)
+        elif marker == 0xDD:
+            interval = int.from_bytes(body[:2], "big")
         elif marker == 0xDA and body:
             count = body[0]
             if len(body) < 4 + 2 * count:
@@ -158,7 +175,8 @@ def _scans_are_complete(content: bytes) -> bool:
                     done.setdefault(body[1 + 2 * index], set()).update(range(64))
                 elif bits == 0:
                     done.setdefault(body[1 + 2 * index], set()).update(range(first, last + 1))
-    return bool(components) and all(len(done.get(component, ())) == 64 for component in components)
+    complete = bool(components) and all(len(done.get(component, ())) == 64 for component in components)
+    return complete, min(_MOST_RESTARTS, blocks // interval + 8) if interval else 0
 
 
 def _read_density(found: Segments, content: bytes) -> None:

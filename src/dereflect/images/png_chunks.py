@@ -72,9 +72,7 @@ def scan(file: BinaryIO) -> Chunks:
         if len(check) == 4 and zlib.crc32(kind + content).to_bytes(4, "big") != check:
             name = kind.decode("latin-1")
             if not ancillary:
-                raise InputError(
-                    UNNAMED, f"damaged PNG: the checksum of its chunk {name} is wrong; get an undamaged copy"
-                )
+                raise _wrong_sum(name)
             found.notes.append(f"its chunk {name} is damaged (wrong checksum) and is not used")
             found.left_out.append((start, start + size + 12))
         elif kind in _READ:
@@ -85,6 +83,29 @@ def scan(file: BinaryIO) -> Chunks:
             found.animated = int.from_bytes(content[:4], "big") > 1
         start += size + 12
     return found
+
+
+def check_pixels(file: BinaryIO) -> None:
+    """Check the sums of the chunks that hold the pixels, which Pillow does not.
+
+    Raises:
+        InputError: one is wrong.
+    """
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind != b"IDAT":
+            file.seek(size + 4, io.SEEK_CUR)
+            continue
+        content, check = file.read(size), file.read(4)
+        if len(check) == 4 and zlib.crc32(kind + content).to_bytes(4, "big") != check:
+            raise _wrong_sum("IDAT")
+
+
+def _wrong_sum(name: str) -> InputError:
+    return InputError(
+        UNNAMED, f"damaged PNG: the checksum of its chunk {name} is wrong; get an undamaged copy"
+    )
 
 
 def without(file: BinaryIO, spans: list[tuple[int, int]]) -> BinaryIO:

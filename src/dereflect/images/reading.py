@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
-from dereflect.images import colour, deep, hdr, jpeg, metadata, tiff_pixels
+from dereflect.images import colour, deep, hdr, jpeg, metadata, png_chunks, tiff_pixels
 from dereflect.images.depth import to_full_range
 from dereflect.images.modes import SIXTEEN_BITS, in_plain_mode, is_lossy_webp
 from dereflect.images.picture import Array, Metadata, Picture, convert_depth
@@ -220,6 +220,10 @@ def _values(
         notes += more
         return values, known, orientation
     assert image is not None
+    if facts.format == "PNG":
+        place = facts.stream.tell()
+        png_chunks.check_pixels(facts.stream)
+        facts.stream.seek(place)
     if facts.format == "PNG" and facts.bits == 16 and image.mode not in SIXTEEN_BITS:
         facts.stream.seek(0)
         return (
@@ -265,11 +269,12 @@ def _loaded(image: ImageFile.ImageFile, facts: Facts, notes: list[str]) -> Image
     try:
         image.load()
         return image
-    except OSError as error:
-        if facts.format != "JPEG" or "truncated" not in str(error):
+    except OSError:
+        facts.stream.seek(0)
+        content = facts.stream.read()
+        if facts.format != "JPEG" or not jpeg.is_cut(content):
             raise
-    facts.stream.seek(0)
-    content, note = jpeg.mended(facts.stream.read())
+    content, note = jpeg.mended(content)
     notes.append(note)
     mended = Image.open(io.BytesIO(content), formats=("JPEG",))
     mended.load()
