@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dereflect.cli.groups import grouped
+from dereflect.cli.messages import fault_line
 from dereflect.cli.options import (
     FILES,
     RESULT,
@@ -19,7 +20,9 @@ from dereflect.cli.options import (
     OverwriteOption,
     QuietOption,
     StrengthOption,
+    VerboseOption,
 )
+from dereflect.errors import DereflectError, trace_of
 
 
 class FilmLayer(StrEnum):
@@ -96,12 +99,14 @@ def video(
     film: FilmOptions,
     model: ModelOptions,
     quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Separate a film: same frames, same time stamps, same rotation and colour tags, the very same sound.
 
     Each frame's result is guided by those of its neighbours along the motion of the scene, so that it does
     not flicker. Finished chunks are kept in OUT.parts: stopped at any time, the same command goes on from
-    there.
+    there. A frame that fails is named and shown as it was. Exit code: 0 all done, 1 some frames failed, 2
+    nothing was done.
     """
     from dereflect.video import VideoJob, convert_video
 
@@ -117,9 +122,9 @@ def video(
         overwrite=film.overwrite,
         model=model.model,
     )
-    say = _Progress(quiet)
+    say = _Progress(quiet, verbose)
     try:
-        done = convert_video(job, model.load(), say)
+        done = convert_video(job, model.load(), say, say.failed)
     except KeyboardInterrupt:
         typer.echo(
             f"\nstopped; finished chunks are kept in {job.parts}: the same command goes on from there",
@@ -127,13 +132,16 @@ def video(
         )
         raise typer.Exit(130) from None
     say.finish(f"{target}: {say.done} frames of {done.width} x {done.height}")
+    raise typer.Exit(1 if say.faults else 0)
 
 
 class _Progress:
     """Says how far it is: on a terminal in one line, elsewhere every ten seconds."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, verbose: int = 0) -> None:
         self.quiet = quiet
+        self.verbose = verbose
+        self.faults = 0
         self.terminal = sys.stderr.isatty()
         self.done = 0
         self.first: int | None = None
@@ -150,6 +158,13 @@ class _Progress:
         speed = (done - self.first) / (now - self.started)
         of = f" of {total}, {max(0, total - done) / speed / 60:.1f} minutes to go" if total else ""
         typer.echo(f"\r{done} frames{of}, {speed:.2f} frames/s  ", nl=not self.terminal, err=True)
+
+    def failed(self, number: int, fault: DereflectError) -> None:
+        """Say that a frame failed."""
+        self.faults += 1
+        typer.echo(("\r" if self.terminal else "") + fault_line(fault), err=True)
+        if self.verbose and (trace := trace_of(fault)):
+            typer.echo(trace, err=True)
 
     def finish(self, text: str) -> None:
         if not self.quiet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,16 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dereflect.errors import OVERWRITE, InputError
+from dereflect.errors import OVERWRITE, DereflectError, InputError, fault_of
 from dereflect.images.picture import convert_depth
+from dereflect.leftovers import sweep_once
 from dereflect.separator import Separator
 from dereflect.video.film import Film, Frame, probe, read_frames
+from dereflect.video.parts import Parts, folder_of
 from dereflect.video.steady import RADIUS, at_size, steady_changes, working_copy
-from dereflect.video.writing import CODECS, QUALITY, ChunkWriter, assemble, finished_times
+from dereflect.video.writing import CODECS, QUALITY, ChunkWriter, assemble, finished_times, is_settled
 
 LAYERS = ("transmission", "reflection")
 CHUNK = 96
 """Frames a chunk: what a kill costs, and how far key frames may lie apart."""
+FrameFault = Callable[[int, DereflectError], None]
+"""Called with a frame's number and what is wrong with it."""
+_HOPELESS = 50
+"""Frames that fail from the first on, without one that does not, after which a run gives up."""
 _STORED = np.dtype(np.uint16)
 
 
@@ -57,89 +64,150 @@ class VideoJob:
     @property
     def parts(self) -> Path:
         """Folder beside the target of chunks that are done; gone when all is."""
-        return self.target.with_name(self.target.name + ".parts")
+        return folder_of(self.target)
 
 
 def convert_video(
-    job: VideoJob, separator: Separator, progress: Callable[[int, int], None] | None = None
+    job: VideoJob,
+    separator: Separator,
+    progress: Callable[[int, int], None] | None = None,
+    failed: FrameFault | None = None,
 ) -> Film:
     """Separate a film.
 
-    The result has the same frames at the same times, the same rotation and colour tags, and the very same
-    sound. Memory does not grow with the film's length. A run that was stopped is taken up at the last
-    finished chunk.
+    The result has the same frames at the same times, the same rotation, colour tags and display data, and the
+    very same sound with its words. Memory does not grow with the film's length. A run that was stopped is
+    taken up at the last finished chunk; chunks in which a frame failed are done again.
 
     Args:
         job: what to do.
         separator: with which model.
         progress: called with (frames done, frames in all; 0 if not known).
+        failed: told of each frame that cannot be decoded or separated, with its number; one that cannot be
+            separated is shown as it was. Without, each is a warning.
 
     Returns:
         What the film is like.
 
     Raises:
-        InputError: the film cannot be read or written so.
+        InputError: the film cannot be read or written so, no frame of it can be separated, or another run is
+            at work on the target.
         MissingExtra: the ``video`` extra is not installed.
     """
+    crf = QUALITY.get(job.codec, 0) if job.crf is None else job.crf
     _check(job)
+    sweep_once(job.target.parent)
+    parts = Parts(job.target, _told_apart(job, separator, crf))
+    if parts.finished_earlier():
+        return probe(job.source)
+    _check_target(job)
     film = probe(job.source)
-    crf = QUALITY[job.codec] if job.crf is None else job.crf
-    _prepare_parts(job, film, separator, crf)
+    with parts.taken():
+        whole = parts.folder / f"whole{job.target.suffix}"
+        chunks = _write_chunks(job, separator, film, crf, parts, progress, _Faults(film, failed))
+        assemble(film, chunks, whole)
+        parts.publish(whole, job.overwrite)
+    return film
+
+
+def _write_chunks(
+    job: VideoJob,
+    separator: Separator,
+    film: Film,
+    crf: int,
+    parts: Parts,
+    progress: Callable[[int, int], None] | None,
+    faults: _Faults,
+) -> list[Path]:
+    """Write the chunks that are not there yet; returns all."""
     chunks: list[Path] = []
-    while (times := finished_times(path := _chunk_path(job, len(chunks)))) is not None:
+    ended = False
+    while not ended and is_settled(path := parts.chunk(len(chunks))):
         chunks.append(path)
-        if len(times) < job.chunk:  # the last one
-            break
+        ended = len(finished_times(path) or ()) < job.chunk  # the last one
+    if ended:
+        return chunks
     writer: ChunkWriter | None = None
-    start = len(chunks) * job.chunk
-    done = start
-    ended = bool(chunks) and len(finished_times(chunks[-1]) or ()) < job.chunk
+    done = len(chunks) * job.chunk
     try:
-        for frame, pixels in () if ended else separated_frames(film, separator, job, start):
+        for frame, pixels in separated_frames(film, separator, job, done, faults):
             if writer is None:
-                path = _chunk_path(job, len(chunks))
-                writer = ChunkWriter(path, film, job.codec, crf)
+                writer = ChunkWriter(parts.chunk(len(chunks)), film, job.codec, crf)
             writer.add(frame, pixels)
             done += 1
             if progress is not None:
                 progress(done, film.frames)
             if len(writer.times) == job.chunk:
-                writer.finish()
+                writer.finish(faults.since_last())
                 chunks.append(writer.path)
                 writer = None
+        faults.check()
         if writer is not None:
-            writer.finish()
+            writer.finish(faults.since_last())
             chunks.append(writer.path)
             writer = None
     finally:
         if writer is not None:
             writer.give_up()
-    _join(job, film, chunks)
-    return film
+    return chunks
 
 
-def _join(job: VideoJob, film: Film, chunks: list[Path]) -> None:
-    """Put the chunks together at the target, and remove all parts."""
-    whole = job.parts / f"whole{job.target.suffix}"
-    assemble(film, chunks, whole)
-    os.replace(whole, job.target)
-    for file in job.parts.iterdir():
-        file.unlink()
-    job.parts.rmdir()
+class _Faults:
+    """Counts frames that failed, and says so."""
+
+    def __init__(self, film: Film, tell: FrameFault | None) -> None:
+        self.film = film
+        self._tell = tell or self._warn
+        self._last: DereflectError | None = None
+        self._unsaved = self._failed = self._separated = 0
+
+    def add(self, number: int, error: Exception) -> None:
+        """A frame failed."""
+        self._last = fault_of(error, f"frame {number}")
+        self._unsaved += 1
+        self._tell(number, self._last)
+
+    def unseparated(self, number: int, error: Exception) -> None:
+        """A frame could be read, but not separated."""
+        self._failed += 1
+        self.add(number, error)
+        if self._failed == _HOPELESS:
+            self.check()
+
+    def separated(self) -> None:
+        """A frame was separated."""
+        self._separated += 1
+
+    def since_last(self) -> bool:
+        """Whether a frame failed since this was last asked."""
+        unsaved, self._unsaved = self._unsaved, 0
+        return unsaved > 0
+
+    def check(self) -> None:
+        """Refuse to go on where every frame fails.
+
+        Raises:
+            InputError: says what happened to the last frame.
+        """
+        if self._last is not None and self._failed and not self._separated:
+            raise InputError(self.film.path, f"no frame could be separated ({self._last.rest()})")
+
+    def _warn(self, number: int, fault: DereflectError) -> None:
+        warnings.warn(f"{self.film.path}: {fault}", stacklevel=2)
 
 
 def separated_frames(
-    film: Film, separator: Separator, job: VideoJob, start: int = 0
+    film: Film, separator: Separator, job: VideoJob, start: int = 0, faults: _Faults | None = None
 ) -> Iterator[tuple[Frame, NDArray[Any]]]:
     """The frames from number `start` on, each with the pixels to write, upright and in the film's depth."""
     lead = min(job.radius, start)
     held: deque[tuple[Frame, NDArray[Any]]] = deque()
     of_reflection = job.layer == "reflection" or job.strength < 0  # which shows the reflection alone
+    faults = faults or _Faults(film, None)
 
     def transmissions() -> Iterator[NDArray[np.float32]]:
-        for frame in read_frames(film, start - lead):
-            both = separator.tensors(frame.pixels)
-            transmission, reflection = (np.moveaxis(layer.numpy(), 0, -1) for layer in both)
+        for frame in read_frames(film, start - lead, faults.add):
+            transmission, reflection = _separated(separator, frame, faults)
             if frame.number >= start:
                 wanted = reflection if of_reflection else transmission
                 held.append((frame, convert_depth(wanted, _STORED)))  # half the memory of floats
@@ -159,6 +227,18 @@ def separated_frames(
         yield frame, convert_depth(layer, frame.pixels.dtype)
 
 
+def _separated(separator: Separator, frame: Frame, faults: _Faults) -> list[NDArray[np.float32]]:
+    """Transmission and reflection, (H, W, 3) each; of a frame that fails, itself and nothing."""
+    try:
+        layers = [np.moveaxis(layer.numpy(), 0, -1) for layer in separator.tensors(frame.pixels)]
+        faults.separated()
+        return layers
+    except Exception as error:  # whatever it is, it is this frame's alone
+        faults.unseparated(frame.number, error)
+        photo = convert_depth(frame.pixels, np.dtype(np.float32))
+        return [photo, np.zeros_like(photo)]
+
+
 def _check(job: VideoJob) -> None:
     if not -1.0 <= job.strength <= 1.0:
         raise InputError(job.strength, "give a number from -1 to 1", option="strength")
@@ -167,6 +247,9 @@ def _check(job: VideoJob) -> None:
             raise InputError(value, f"unknown; one of {', '.join(known)}", option=name)
     if not job.target.suffix:
         raise InputError(job.target, "give it an extension, such as .mp4 or .mkv, that tells its kind")
+
+
+def _check_target(job: VideoJob) -> None:
     if job.target.exists():
         if job.source.exists() and job.target.samefile(job.source):
             raise InputError(job.target, "is the film itself; choose another name")
@@ -176,25 +259,17 @@ def _check(job: VideoJob) -> None:
         raise InputError(job.target.parent, "no such folder")
 
 
-def _prepare_parts(job: VideoJob, film: Film, separator: Separator, crf: int) -> None:
-    """Keep the chunks of an earlier run of the very same job; throw away others."""
-    state = job.source.stat()
+def _told_apart(job: VideoJob, separator: Separator, crf: int) -> str:
+    """One line that only the very same job has."""
+    try:
+        state = job.source.stat()
+        source = [os.fspath(job.source.resolve()), state.st_size, state.st_mtime_ns]
+    except OSError:  # which `probe` will say better
+        source = []
     what = {
-        "source": [os.fspath(job.source.resolve()), state.st_size, state.st_mtime_ns],
+        "source": source,
         "model": [job.model, separator.name, separator.running, separator.quality, separator.max_size],
         "tile": [separator.tile, separator.seed],
         "job": [job.layer, job.strength, job.codec, crf, job.radius, job.chunk],
     }
-    text = json.dumps(what, sort_keys=True)
-    mark = job.parts / "job.json"
-    if mark.is_file() and mark.read_text() == text:
-        return
-    job.parts.mkdir(exist_ok=True)
-    for file in job.parts.iterdir():
-        if file.name.startswith("chunk-") or file.name.startswith("whole") or file == mark:
-            file.unlink()
-    mark.write_text(text)
-
-
-def _chunk_path(job: VideoJob, number: int) -> Path:
-    return job.parts / f"chunk-{number:06d}.mkv"
+    return json.dumps(what, sort_keys=True)

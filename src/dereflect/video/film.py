@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +55,10 @@ class Film:
         display: the nine numbers of the display matrix (rotation and mirroring); None where there is none.
         turns: quarter turns counter-clockwise that bring a frame upright.
         sounds: number of sound tracks.
+        mastering: the display that it was graded on: x and y of red, green, blue and white, and the least and
+            most luminance in candela a square metre; None where not told.
+        light: most light of a pixel and most mean light of a frame, in candela a square metre; None where not
+            told.
     """
 
     path: Path
@@ -72,6 +76,8 @@ class Film:
     display: tuple[int, ...] | None
     turns: int
     sounds: int
+    mastering: tuple[Fraction, ...] | None = None
+    light: tuple[int, int] | None = None
 
     @property
     def deep(self) -> bool:
@@ -87,6 +93,24 @@ class Film:
         return 1 if self.height >= _HIGH_DEFINITION else 6  # BT.709, BT.601
 
 
+def address(path: Path) -> str:
+    """A file as FFmpeg takes it: a name with a colon would be an address of another kind to it."""
+    return f"file:{os.fspath(path)}"
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Make faults of FFmpeg in writing a file one line that names it.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except (import_av().FFmpegError, OSError, ValueError) as error:
+        raise InputError(path, f"cannot be written ({first_line(error)})") from error
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An input container of PyAV.
@@ -98,10 +122,10 @@ def opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
         raise InputError(path, "is a folder, not a film")
     try:
-        container = av.open(os.fspath(path))
+        container = av.open(address(path))
     except FileNotFoundError as error:
         raise InputError(path, "no such file") from error
-    except (OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(path, f"is not a film that can be read ({first_line(error)})") from error
     try:
         if not container.streams.video:
@@ -124,10 +148,8 @@ def probe(path: Path) -> Film:
             first = next(container.decode(stream))
         except (av.FFmpegError, StopIteration) as error:
             raise InputError(path, f"no frame can be decoded ({first_line(error)})") from error
-        display = None
-        for data in first.side_data:
-            if data.type.name == "DISPLAYMATRIX":
-                display = struct.unpack("=9i", bytes(data))
+        told = {data.type.name: bytes(data) for data in first.side_data}
+        display = struct.unpack("=9i", told["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in told else None
         if first.rotation % 90:
             raise InputError(path, f"is turned by {first.rotation} degrees; only quarter turns can be done")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -147,14 +169,59 @@ def probe(path: Path) -> Film:
             display=display,
             turns=(first.rotation // 90) % 4,
             sounds=len(container.streams.audio),
+            mastering=_mastering(told.get("MASTERING_DISPLAY_METADATA", b"")),
+            light=_light(told.get("CONTENT_LIGHT_LEVEL", b"")),
         )
 
 
-def read_frames(film: Film, start: int = 0) -> Iterator[Frame]:
+def _mastering(data: bytes) -> tuple[Fraction, ...] | None:
+    """FFmpeg's structure of a mastering display: ten fractions, and whether it has colours and luminance."""
+    if len(data) < 88:
+        return None
+    numbers = struct.unpack("=22i", data[:88])
+    if not (numbers[20] and numbers[21] and all(numbers[1:20:2])):
+        return None
+    return tuple(Fraction(numbers[index], numbers[index + 1]) for index in range(0, 20, 2))
+
+
+def _light(data: bytes) -> tuple[int, int] | None:
+    if len(data) < 8:
+        return None
+    most, mean = struct.unpack("=2I", data[:8])
+    return most, mean
+
+
+def _decoded(container: Any, stream: Any, damaged: Callable[[int, Exception], None] | None) -> Iterator[Any]:
+    av = import_av()
+    number = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            if damaged is None:
+                raise
+            damaged(number, error)
+            continue
+        for frame in frames:
+            yield frame
+            number += 1
+
+
+def read_frames(
+    film: Film, start: int = 0, damaged: Callable[[int, Exception], None] | None = None
+) -> Iterator[Frame]:
     """The frames from number `start` on; those before are decoded and passed over, which is exact.
 
+    Args:
+        film: to read.
+        start: number of the first frame wanted.
+        damaged: told of data that cannot be decoded, with the number of the frame that it stands before; the
+            frames after it come all the same.
+
     Raises:
-        InputError: the film is damaged, or changes its size within.
+        InputError: the film is damaged (without `damaged`), ends too early, or changes its size within.
     """
     av = import_av()
     layout = "rgb48le" if film.deep else "rgb24"
@@ -163,7 +230,7 @@ def read_frames(film: Film, start: int = 0) -> Iterator[Frame]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         try:
-            for index, frame in enumerate(container.decode(stream)):
+            for index, frame in enumerate(_decoded(container, stream, damaged)):
                 time = frame.pts
                 if time is None or (last is not None and time <= last):  # a file without usable stamps
                     time = 0 if last is None else last + max(1, round(1 / (film.rate * film.time_base)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import os
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,17 @@ from numpy.typing import NDArray
 
 from dereflect.errors import InputError, first_line
 from dereflect.files import write_text
-from dereflect.video.film import UNSPECIFIED, Film, Frame, import_av, opened
+from dereflect.video.film import UNSPECIFIED, Film, Frame, address, import_av, opened, written
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 """Names of the option ``codec`` to FFmpeg's encoders."""
 QUALITY = {"h264": 16, "hevc": 18, "av1": 22, "vp9": 20}
 """Default of the option ``crf``: differences from the separated frames are hard to see."""
+
+
+_FAULTS_OF_A_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EACCES, errno.EROFS))
+_OF_THE_FILE = re.compile(r"(?i)encoder$|duration|rotate$|bps|number_of_|_statistics_")
+"""Words of a track that tell of the file that it was in, or that are kept otherwise."""
 
 
 class ChunkWriter:
@@ -35,13 +41,21 @@ class ChunkWriter:
         self.path = path
         self.film = film
         self.times: list[int] = []
-        self._container = av.open(os.fspath(path), "w", format="matroska")
-        options = {"crf": str(crf)}
-        if codec == "hevc":
-            options["x265-params"] = "bframes=0:log-level=error"
-        if codec == "vp9":
-            options |= {"b": "0", "row-mt": "1"}
-        stream = self._container.add_stream(CODECS[codec], rate=film.rate, options=options)
+        with written(path):
+            path.with_suffix(".json").unlink(missing_ok=True)  # from now on it does not count
+            self._container = av.open(address(path), "w", format="matroska")
+        try:
+            self._stream = self._add_stream(codec, crf)
+        except Exception:
+            self.give_up()
+            raise
+
+    def _add_stream(self, codec: str, crf: int) -> Any:
+        film = self.film
+        with written(self.path):
+            stream = self._container.add_stream(
+                CODECS[codec], rate=film.rate, options=_options(codec, crf, film)
+            )
         stream.width, stream.height = film.width, film.height
         stream.pix_fmt = self.pixel_format = _pixel_format(stream.codec_context.codec, film)
         if film.aspect:
@@ -53,7 +67,7 @@ class ChunkWriter:
         context.colorspace = film.matrix if film.matrix else UNSPECIFIED
         context.color_primaries = film.primaries
         context.color_trc = film.transfer
-        self._stream = stream
+        return stream
 
     def add(self, frame: Frame, pixels: NDArray[Any]) -> None:
         """Encode pixels, upright as they came from `read_frames`, in place of a frame's own."""
@@ -70,18 +84,34 @@ class ChunkWriter:
         picture.pts = frame.time
         picture.time_base = self.film.time_base
         self.times.append(frame.time)
-        self._container.mux(self._stream.encode(picture))
+        with written(self.path):
+            self._container.mux(self._stream.encode(picture))
 
-    def finish(self) -> None:
-        """Close the file and write the time stamps beside it, in one step: now the chunk counts."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
+    def finish(self, faulty: bool = False) -> None:
+        """Close the file and write the time stamps beside it, in one step: now the chunk counts.
+
+        Args:
+            faulty: a frame of it failed, so that another run should do it again.
+        """
+        with written(self.path):
+            self._container.mux(self._stream.encode())
+            self._container.close()
+        mark = self.path.with_suffix(".faulty")
+        if faulty:
+            write_text("a frame of this chunk failed\n", mark)
+        else:
+            mark.unlink(missing_ok=True)
         write_text(json.dumps(self.times), self.path.with_suffix(".json"))
 
     def give_up(self) -> None:
         """Close the file; the chunk does not count."""
         with contextlib.suppress(Exception):
             self._container.close()
+
+
+def is_settled(path: Path) -> bool:
+    """Whether a chunk counts, and need not be done again."""
+    return not path.with_suffix(".faulty").exists() and finished_times(path) is not None
 
 
 def finished_times(path: Path) -> list[int] | None:
@@ -106,17 +136,19 @@ def assemble(film: Film, chunks: list[Path], target: Path) -> None:
     """
     av = import_av()
     try:
-        with opened(film.path) as original, av.open(os.fspath(target), "w") as output:
-            with av.open(os.fspath(chunks[0])) as first:
-                picture = output.add_stream_from_template(first.streams.video[0])
+        with opened(film.path) as original, av.open(address(target), "w") as output:
+            with av.open(address(chunks[0])) as first:
+                first_codec = first.streams.video[0].codec_context.name
+                picture = _copied(output, first.streams.video[0])
+            _describe(picture, original.streams.video[0])
             picture.time_base = film.time_base
-            if picture.codec_context.name == "hevc" and target.suffix.lower() in (".mp4", ".mov", ".m4v"):
+            if first_codec == "hevc" and target.suffix.lower() in (".mp4", ".mov", ".m4v"):
                 picture.codec_context.codec_tag = "hvc1"  # the tag that Apple's players ask for
             if film.display:
                 picture.set_display_matrix(film.display)
-            sounds = {
-                stream.index: output.add_stream_from_template(stream) for stream in original.streams.audio
-            }
+            sounds = {stream.index: _copied(output, stream) for stream in original.streams.audio}
+            for stream in original.streams.audio:
+                _describe(sounds[stream.index], stream)
             for key, value in original.metadata.items():
                 output.metadata.setdefault(key, value)
             waiting = _sound_packets(original, sounds) if sounds else iter(())
@@ -130,11 +162,63 @@ def assemble(film: Film, chunks: list[Path], target: Path) -> None:
             while sound is not None:
                 output.mux_one(sound[0])
                 sound = next(waiting, None)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _FAULTS_OF_A_DISK:
+            raise InputError(target, f"cannot be written ({first_line(error)})") from error
         reason = (
             f"this kind of file cannot hold the film or its sound ({first_line(error)}); try .mkv or .mp4"
         )
         raise InputError(target.name, reason) from error
+
+
+def _copied(output: Any, stream: Any) -> Any:
+    """A track for the packets of another; also where a codec can only be read here, and not written."""
+    try:
+        return output.add_stream_from_template(stream)
+    except import_av().codec.codec.UnknownCodecError:
+        return output.add_stream_from_template(stream, opaque=True)
+
+
+def _describe(track: Any, original: Any) -> None:
+    """Give a track the language, title and other words of the original, and its place among the others."""
+    words = {key: value for key, value in original.metadata.items() if not _OF_THE_FILE.match(key)}
+    if "name" in words:  # as MP4 calls a title, which it takes under the usual name
+        words.setdefault("title", words.pop("name"))
+    track.metadata.update(words)
+    track.disposition = original.disposition
+
+
+def _options(codec: str, crf: int, film: Film) -> dict[str, str]:
+    """Options of an encoder. Of a film of high dynamic range, they tell it the display and the light.
+
+    VP9 has no place for those in its own data.
+    """
+    options = {"crf": str(crf)}
+    if codec == "h264" and (hdr := _hdr("mastering-display", "cll", film)):
+        options["x264-params"] = hdr
+    if codec == "hevc":
+        told = _hdr("master-display", "max-cll", film)
+        options["x265-params"] = ":".join(filter(None, ("bframes=0:log-level=error", told)))
+    if codec == "av1" and (hdr := _hdr("mastering-display", "content-light", film, plain=True)):
+        options["svtav1-params"] = hdr
+    if codec == "vp9":
+        options |= {"b": "0", "row-mt": "1"}
+    return options
+
+
+def _hdr(display: str, light: str, film: Film, plain: bool = False) -> str:
+    """Mastering display and light as encoders take them: in steps (1/50000, 1/10000) or in plain numbers."""
+    told = []
+    if film.mastering is not None:
+        steps = [1] * 10 if plain else [50000] * 8 + [10000] * 2
+        numbers = [value * step for value, step in zip(film.mastering, steps, strict=True)]
+        rx, ry, gx, gy, bx, by, wx, wy, least, most = (
+            f"{float(number):.6g}" if plain else str(round(number)) for number in numbers
+        )
+        told.append(f"{display}=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({most},{least})")
+    if film.light is not None:
+        told.append(f"{light}={film.light[0]},{film.light[1]}")
+    return ":".join(told)
 
 
 def _picture_packets(film: Film, chunks: list[Path]) -> Iterator[tuple[Any, float]]:
@@ -144,7 +228,7 @@ def _picture_packets(film: Film, chunks: list[Path]) -> Iterator[tuple[Any, floa
     times.append(times[-1] + round(1 / (film.rate * film.time_base)))  # the end of the last frame
     index = 0
     for path in chunks:
-        with av.open(os.fspath(path)) as container:
+        with av.open(address(path)) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size == 0:  # the end
                     continue
