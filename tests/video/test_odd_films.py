@@ -232,7 +232,7 @@ def test_a_run_killed_when_all_was_done_is_finished_by_the_next(separator, tmp_p
     def die(self) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dereflect.video.parts.Parts.remove", die)
+    monkeypatch.setattr("dereflect.video.parts.FilmParts.remove", die)
     with pytest.raises(KeyboardInterrupt):
         convert_video(job, separator)
     monkeypatch.undo()

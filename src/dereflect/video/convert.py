@@ -19,7 +19,7 @@ from dereflect.images.picture import convert_depth
 from dereflect.leftovers import sweep_once
 from dereflect.separator import Separator
 from dereflect.video.film import Film, Frame, probe, read_frames
-from dereflect.video.parts import Parts, folder_of
+from dereflect.video.parts import FilmParts, folder_of
 from dereflect.video.steady import RADIUS, at_size, steady_changes, working_copy
 from dereflect.video.writing import CODECS, QUALITY, ChunkWriter, assemble, finished_times, is_settled
 
@@ -97,7 +97,7 @@ def convert_video(
     crf = QUALITY.get(job.codec, 0) if job.crf is None else job.crf
     _check(job)
     sweep_once(job.target.parent)
-    parts = Parts(job.target, _told_apart(job, separator, crf))
+    parts = FilmParts(job.target, _told_apart(job, separator, crf))
     if parts.finished_earlier():
         return probe(job.source)
     _check_target(job)
@@ -115,7 +115,7 @@ def _write_chunks(
     separator: Separator,
     film: Film,
     crf: int,
-    parts: Parts,
+    parts: FilmParts,
     progress: Callable[[int, int], None] | None,
     faults: _Faults,
 ) -> list[Path]:

@@ -17,7 +17,7 @@ from dereflect.files import move, write_text
 from dereflect.leftovers import temporary_name
 
 
-class Parts:
+class FilmParts:
     """Finished chunks of one film, beside its target.
 
     Args:
