@@ -16,7 +16,10 @@ import measured  # noqa: E402
 
 ENTRIES = measured.read()
 PAGES = [page.relative_to(ROOT).as_posix() for page in measured.pages()]
-CARD_ENTRIES = {"default": ["default.benchmark", "default.pairs", "default.synthetic100"]}
+CARD_ENTRIES = {
+    "default": ["default.benchmark", "default.pairs", "default.synthetic100"],
+    "rdnet": ["rdnet.megapixel"],
+}
 """Which entries the numbers of a model card come from. A new card with numbers needs a line here."""
 
 MEASURED = re.compile(

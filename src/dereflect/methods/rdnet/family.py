@@ -1,6 +1,6 @@
 """RDNet, as the catalog knows it."""
 
-from dereflect.methods.card import ModelCard, RemoteFile, Score
+from dereflect.methods.card import Cost, ModelCard, RemoteFile, Score
 from dereflect.methods.family import Family
 
 _PAPER = "the paper's main table, as public result trackers list it"
@@ -22,6 +22,9 @@ FAMILY = Family(
             "field's test photos.",
             trained_on="7,643 pairs of VOC2012 pictures behind synthetic glass, 89 or 90 real pairs "
             "(Zhang et al. 2018) and 200 of Nature; backbone pretrained for detection",
+            cost=Cost(
+                66.4, 2374, "1 thread of an AMD EPYC in bfloat16 (processor time, busy machine, 2026-11-25)"
+            ),
             published=(
                 Score("real20", 25.58, None, "rdnet", _PAPER),
                 Score("sir2-objects", 26.78, None, "rdnet", _PAPER),
