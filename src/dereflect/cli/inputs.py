@@ -45,8 +45,9 @@ def find_photos(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> Found:
-    """Follow the INPUT words: a file stands for itself, a folder for the pictures in it, a pattern for its
-    matches.
+    """Follow the INPUT words to the photos that they name.
+
+    A file stands for itself, a folder for the pictures in it, a pattern for its matches.
 
     What runs have written is passed over: the output folder, wherever it lies and however it is spelled, and
     files beside a photo that are named as its outputs. A word of its own is taken as it is unless its photo

@@ -1,5 +1,4 @@
-"""Joint geometry: one random scale, flip, rotation and crop for all the pictures of a training pair or
-triplet.
+"""Joint geometry: one random scale, flip, rotation and crop for all pictures of a pair or triplet.
 
 The rule and the order of draws are those of the published trainers of YTMT (Hu & Guo, NeurIPS 2021) and its
 successors, with Python's `random` as the source.
@@ -75,9 +74,7 @@ def even_up(value: int) -> int:
 
 
 def scaled_size(width: int, height: int, target: int, by_height: bool) -> tuple[int, int]:
-    """(width, height) after scaling the height (or the width) to `target`; the other side is rounded up to
-    even.
-    """
+    """(width, height) with the height (or the width) scaled to `target`; the other side rounds up to even."""
     if by_height:
         return (width, height) if height == target else (even_up(int(target * width / height)), target)
     return (width, height) if width == target else (target, even_up(int(target * height / width)))

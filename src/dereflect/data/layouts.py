@@ -1,6 +1,4 @@
-"""The field's data sets as they lie on people's disks: recognised by name, read into pairs, faults said
-aloud.
-"""
+"""The field's data sets on disk: recognised by name, read into pairs, faults named."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Training samples from several sources, drawn by number: the same (seed, epoch, index) always gives the
-same sample.
+"""Training samples from several sources: the same (seed, epoch, index) always gives the same sample.
 
 The published trainers draw from one running generator, so that a sample depends on all that was drawn before
 it. Here every sample has generators of its own, seeded by its number, and draws from them in the published
@@ -52,15 +51,18 @@ class Source(Protocol):
         ...
 
     def sample(self, epoch: int, index: int, draws: SampleGenerators) -> Sample:
-        """Sample `index` (below the length) of an epoch: blended, transmission and reflection, (3, H, W)
-        each.
+        """Sample `index` of an epoch: blended, transmission and reflection, (3, H, W) each.
+
+        `index` is below the length.
         """
         ...
 
 
 class Mixture:
-    """`Samples` of several sources: each sample's source is drawn by its share, its index taken modulo the
-    source's.
+    """`Samples` of several sources: each sample's source is drawn by its share.
+
+    The index in the source is taken modulo the source's length. An epoch is as long as all sources together,
+    as in the published trainers.
 
     An epoch is as long as all sources together, as in the published trainers.
 
@@ -117,8 +119,7 @@ class PhotosBehindGlass:
 
 
 class RealPairs:
-    """Photos through glass with the scene alone beside each. The reflection's target is their signed
-    difference.
+    """Photos through glass with the scene alone beside each; the reflection is their signed difference.
 
     Args:
         pairs: the photos.

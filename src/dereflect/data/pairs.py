@@ -1,5 +1,7 @@
-"""Pictures that belong together on disk: folders ``blended``, ``transmission_layer`` and
-``reflection_layer``.
+"""Pictures that belong together on disk, in the field's usual layout.
+
+The folders are ``blended``, ``transmission_layer`` and ``reflection_layer``. Pictures belong together when
+their names without extension are equal.
 
 This is the field's usual layout. Pictures belong together when their names without extension are equal.
 """

@@ -101,8 +101,9 @@ def ncc(estimate: Array, target: Array) -> float:
 
 
 def lmse(estimate: Array, target: Array, side: int = 20, stride: int = 10) -> float:
-    """Local mean squared error (Grosse et al., ICCV 2009): each window's error after its best brightness
-    scale.
+    """Local mean squared error: each window's error after its best brightness scale.
+
+    Grosse et al., ICCV 2009.
 
     Windows of `side` pixels every `stride` pixels, channel by channel. In each, the estimate is scaled by
     sum(y x) / sum(x^2), or by 0 where sum(x^2) <= 1e-5. Squared errors of all windows are summed and divided

@@ -72,8 +72,9 @@ def read_records(path: Path) -> dict[str, Record]:
 
 
 def encode(value: Any) -> Any:
-    """Make a value fit for strict JSON: infinities and NaN become the strings ``"inf"``, ``"-inf"``,
-    ``"nan"``.
+    """Make a value fit for strict JSON.
+
+    Infinities and NaN become the strings ``"inf"``, ``"-inf"``, ``"nan"``.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

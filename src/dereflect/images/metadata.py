@@ -99,8 +99,9 @@ def settle(exif: bytes, swapped: bool) -> tuple[bytes | None, list[str]]:
 
 
 def mark_upright(exif: bytes, swapped: bool = False) -> bytes:
-    """Set every orientation in an EXIF block to 1, in its own type, and unlink the embedded thumbnail, which
-    shows the old picture.
+    """Set every orientation in an EXIF block to 1, in its own type, and unlink the embedded thumbnail.
+
+    The thumbnail shows the old picture.
 
     Args:
         exif: a TIFF structure; one that cannot be followed comes back empty.

@@ -296,8 +296,10 @@ def _with_transparent(values: Array, facts: Facts) -> Array:
 
 
 def _deep_values(found: Opened) -> tuple[Array | None, bool]:
-    """HEIC or AVIF of more than 8 bits as (H, W, 3) uint16, where a library at hand gives them; whether it
-    has turned them upright."""
+    """HEIC or AVIF of more than 8 bits as (H, W, 3) uint16, where a library at hand gives them.
+
+    And whether it has turned them upright.
+    """
     found.facts.stream.seek(0)
     content = found.facts.stream.read()
     if found.facts.format == "HEIF":

@@ -23,8 +23,7 @@ QUALITY = 95
 
 
 def target_format(source: str, wanted: str = "keep") -> str:
-    """Pillow's name of the format to write for a picture that came in as `source`, when `wanted` is asked
-    for.
+    """Pillow's name of the format to write for a picture of format `source` when `wanted` is asked for.
 
     Raises:
         InputError: an unknown `wanted`.

@@ -25,8 +25,7 @@ MIN_PIXELS = 24 * 24
 
 @cache
 def winograd_kernel() -> Kernel | None:
-    """NNPACK's convolution, or None where PyTorch was built without it (or it does not work on this
-    processor).
+    """NNPACK's convolution, or None where PyTorch has none that works on this processor.
 
     NNPACK multiplies transformed tiles (Winograd's minimal filtering, Lavin & Gray 2016), with a fraction of
     the multiplications of the direct sum; results differ from it by about 3e-5 of their deviation.
@@ -70,8 +69,9 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution of (B, C, H, W), as the product that it is: on many channels that is faster, where
-    `x` lies channels-last.
+    """A 1x1 convolution of (B, C, H, W), as the product that it is.
+
+    On many channels that is faster, where `x` lies channels-last.
     """
     weight = conv.weight
     if min(weight.shape[:2]) < MANY_CHANNELS or not x.is_contiguous(memory_format=torch.channels_last):
@@ -111,9 +111,10 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def convolve_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve (B, C, H, W) with (1, C, 3, 3), zero padding 1, where no gradient is wanted: one product for
-    the nine taps, then nine shifted sums, since a convolution to a single channel leaves most of a
-    processor's vector unused. In bands of rows where `x` has to be widened to the dtype of the weight.
+    """Convolve (B, C, H, W) with (1, C, 3, 3), zero padding 1, where no gradient is wanted.
+
+    One product for the nine taps, then nine shifted sums, since a convolution to a single channel leaves most
+    of a processor's vector unused. In bands of rows where `x` has to be widened to the dtype of the weight.
 
     Returns:
         (B, 1, H, W) in the dtype of the weight.

@@ -10,8 +10,9 @@ DiscriminatorKind = Literal["vgg", "patch"]
 
 
 class VggDiscriminator(nn.Module):
-    """One logit a picture, from ten convolutions in the manner of VGG (Ledig et al., SRGAN, 2017, with group
-    norms).
+    """One logit a picture, from ten convolutions in the manner of VGG.
+
+    Ledig et al., SRGAN, 2017, with group norms.
 
     Args:
         in_channels: channels of the picture.

@@ -60,8 +60,9 @@ class HalfResNet50(nn.Module):
             self.stages.append(nn.Sequential(*stage))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 1], H and W multiples of 32 -> features at 1/4, 1/8, 1/16, 1/32 (see
-        `CHANNELS`).
+        """(B, 3, H, W) in [0, 1] to features at 1/4, 1/8, 1/16 and 1/32; see `CHANNELS`.
+
+        H and W are multiples of 32.
         """
         x = image.flip(1) * 255 - image.new_tensor(MEAN).view(1, 3, 1, 1)
         x = F.relu(self.stem(x))

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 
 class Exchange(StrEnum):
-    """How two streams meet after a pair of convolutions; the letters are those of the paper's network
-    names.
+    """How two streams meet after a pair of convolutions.
+
+    The letters are those of the paper's network names.
     """
 
     ADDITIVE = "A"

@@ -46,8 +46,9 @@ def reconstruction_loss(transmission: Tensor, reflection: Tensor, blended: Tenso
 def exclusion_loss(
     transmission: Tensor, reflection: Tensor, levels: int = 3, divisor: float = 3.0, eps: float = 1e-6
 ) -> Tensor:
-    """Edges of one layer should not be edges of the other (Zhang et al., CVPR 2018, as Hu & Guo's code
-    computes it).
+    """Edges of one layer should not be edges of the other (Zhang et al., CVPR 2018).
+
+    As Hu & Guo's code computes it.
 
     At each level and direction d, with a = 2 mean|d T| / (mean|d R| + eps):
     ( mean[ tanh(dT / 2)^2 tanh(a dR / 2)^2 ] + eps )^(1/4). The two directions' sums are divided by `divisor`
@@ -96,8 +97,9 @@ def imagenet_normalised(image: Tensor) -> Tensor:
 
 
 def perceptual_terms(vgg: Vgg19, estimate: Tensor, target: Tensor) -> list[Tensor]:
-    """mean |phi_k(a) - phi_k(b)| of the five levels of `vgg`, on ImageNet-normalised images; no gradient to
-    `target`.
+    """mean |phi_k(a) - phi_k(b)| of the five levels of `vgg`, on ImageNet-normalised images.
+
+    There is no gradient to `target`.
     """
     with torch.no_grad():
         wanted = vgg(imagenet_normalised(target))
@@ -112,8 +114,9 @@ def perceptual_loss(vgg: Vgg19, estimate: Tensor, target: Tensor, weights: tuple
 
 
 def discriminator_loss(kind: AdversarialKind, real: Tensor, fake: Tensor) -> Tensor:
-    """Loss of a discriminator from its logits C of a true and a made picture; sp is softplus, E the batch
-    mean.
+    """Loss of a discriminator from its logits C of a true and a made picture.
+
+    sp is softplus, E the batch mean.
 
     sgan: (sp(C(fake)) + sp(-C(real))) / 2 (Goodfellow et al. 2014). rsgan and rasgan (Jolicoeur-Martineau
     2019): ( sp(-(C(real) - E C(fake))) + sp(C(fake) - E C(real)) ) / 2, where rsgan leaves out E.

@@ -55,8 +55,9 @@ class Vgg19(nn.Module):
         self.eval()
 
     def levels(self, image: Tensor) -> Iterator[Tensor]:
-        """Yield the five levels one after another, so that the caller may drop each before the next is
-        computed.
+        """Yield the five levels one after another.
+
+        So the caller may drop each before the next is computed.
 
         Args:
             image: (B, 3, H, W), H and W at least 16.
@@ -111,8 +112,9 @@ def vgg19_state(checkpoint: Mapping[str, Tensor], last: int = LEVEL_LAYERS[-1]) 
 
 
 def check_hash_in_name(path: Path) -> None:
-    """Check a file named like ``name-0123abcd.pth`` against the first digits of its SHA-256, as its name
-    promises.
+    """Check a file named like ``name-0123abcd.pth`` against the checksum that its name promises.
+
+    The name has the first digits of the file's SHA-256.
 
     Raises:
         ModelError: the file's checksum begins otherwise.

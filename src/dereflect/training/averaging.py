@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Average of the trainable weights of `network`, with a decay that grows in so that early weights are
-    forgotten fast.
+    """Average of the trainable weights of `network`.
+
+    Its decay grows in, so that early weights are forgotten fast.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -1,5 +1,6 @@
-"""The one training loop. It knows devices, precision, processes, checkpoints and logs, and no method by
-name.
+"""The one training loop.
+
+It knows devices, precision, processes, checkpoints and logs, and no method by name.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def prepare(recipe: Recipe) -> Trainer:
-    """Build the objective and the loop of a recipe; `Trainer.run` then trains (and resumes if there is a
-    checkpoint).
+    """Build the objective and the loop of a recipe.
+
+    `Trainer.run` then trains (and resumes if there is a checkpoint).
 
     Raises:
         RecipeError: the recipe cannot run; found before any long work starts.
@@ -168,8 +170,9 @@ class Trainer:
         return logs | rates
 
     def _batches(self) -> Generator[dict[str, Tensor], None, None]:
-        """Batches from the present step on, drawn ahead by threads; which samples they hold depends on the
-        step alone.
+        """Batches from the present step on, drawn ahead by threads.
+
+        Which samples they hold depends on the step alone.
         """
         schedule, samples = self.recipe.schedule, self.objective.samples
         size, rank, world = (
@@ -202,8 +205,9 @@ class Trainer:
     # Checkpoints: <output>/checkpoints/step-00001234/state.pt, complete or absent.
 
     def save(self, log: _Log) -> None:
-        """Write a checkpoint and the exported model; older checkpoints beyond `keep_checkpoints` are
-        removed.
+        """Write a checkpoint and the exported model.
+
+        Older checkpoints beyond `keep_checkpoints` are removed.
         """
         accelerator, objective = self.accelerator, self.objective
         accelerator.wait_for_everyone()

@@ -1,3 +1,4 @@
-"""Glass synthesis as a tool: each rule is a module with `Draws`, `draw(random, height, width)` and `mix(T, R,
-draws)`.
+"""Glass synthesis as a tool: one module a rule.
+
+Each has `Draws`, `draw(random, height, width)` and `mix(T, R, draws)`.
 """

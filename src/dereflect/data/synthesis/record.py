@@ -1,6 +1,4 @@
-"""Triplets on disk with everything that made them, so that the record alone makes them again, byte for
-byte.
-"""
+"""Triplets on disk with a record from which they can be made again, byte for byte."""
 
 from __future__ import annotations
 

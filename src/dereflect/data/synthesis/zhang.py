@@ -1,5 +1,6 @@
-"""The rule of Zhang, Ng & Chen (CVPR 2018): blur, darken and vignette the reflection in a power-2.2
-domain.
+"""The rule of Zhang, Ng & Chen (CVPR 2018).
+
+The reflection is blurred, darkened and vignetted in a power-2.2 domain.
 """
 
 from __future__ import annotations

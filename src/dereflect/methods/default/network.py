@@ -1,5 +1,6 @@
-"""The default model's network: two exchanging streams at a quarter of the resolution, on features of a
-trained encoder.
+"""The default model's network: two exchanging streams on features of a trained encoder.
+
+The streams work at a quarter of the resolution.
 
 The exchange is that of Y. Hu and X. Guo, "Trash or Treasure? An Interactive Dual-Stream Strategy for Single
 Image Reflection Separation" (NeurIPS 2021): what one stream's rectifier discards is handed to the other. The
@@ -55,8 +56,9 @@ class DefaultConfig:
 
 
 class ExchangeBlock(nn.Module):
-    """Residual block of two streams: a 3x3 convolution each, the exchange, a channel gate and a 1x1
-    convolution each.
+    """Residual block of two streams.
+
+    A 3x3 convolution each, the exchange, a channel gate and a 1x1 convolution each.
     """
 
     def __init__(self, width: int) -> None:
@@ -97,8 +99,9 @@ class ExchangeRow(nn.Module):
 
 
 class FeatureEntry(nn.Module):
-    """Encoder features into both streams: normalised over channels, then one 1x1 convolution to two streams'
-    width.
+    """Encoder features into both streams.
+
+    Normalised over channels, then one 1x1 convolution to two streams' width.
     """
 
     def __init__(self, channels: int, width: int) -> None:

@@ -1,5 +1,4 @@
-"""Cross-layer attention: the self-attention of the two layers sees both (DiffRS, arXiv 2606.04107, section
-3).
+"""Cross-layer attention: the self-attention of the two layers sees both (arXiv 2606.04107, section 3).
 
 The published form gives each layer keys and values ``[own ; other]``, concatenated along the tokens. Softmax
 does not care about the order of keys and both layers then see the same set, so this *equals* plain
@@ -23,9 +22,7 @@ Processor = Callable[..., Tensor]
 
 
 def join_layers(tokens: Tensor) -> Tensor:
-    """(2B, S, C), transmissions first, to (B, 2S, C): a picture's transmission tokens followed by its
-    reflection's.
-    """
+    """(2B, S, C), transmissions first, to (B, 2S, C): of a picture its transmission, then its reflection."""
     both, length, width = tokens.shape
     return tokens.view(2, both // 2, length, width).transpose(0, 1).reshape(both // 2, 2 * length, width)
 
@@ -37,8 +34,7 @@ def split_layers(tokens: Tensor) -> Tensor:
 
 
 class JointAttention:
-    """Attention processor that joins the two halves of the batch into one sequence for the processor it
-    wraps.
+    """Attention processor that joins the halves of the batch into one sequence for the one it wraps.
 
     Because it wraps whatever was installed (stock, sliced, ...), those keep working. Attention to a text is
     left alone: each layer has its own prompt.

@@ -1,5 +1,6 @@
-"""Stable Diffusion's autoencoder, taken apart where DiffRS needs it: encoder maps out, fusion in (arXiv
-2606.04107).
+"""Stable Diffusion's autoencoder in the parts that DiffRS needs (arXiv 2606.04107).
+
+The encoder's maps come out, and the fusion goes in.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def decode(
     features: Sequence[Tensor] = (),
     weight: float = 0.0,
 ) -> Tensor:
-    """Decode a scaled latent; with `fusion` and a weight, fuse the encoder's maps in front of each up block
-    but the last.
+    """Decode a scaled latent, with fusion of the encoder's maps if wanted.
+
+    With `fusion` and a weight, the maps are fused in front of each up block but the last.
 
     Args:
         vae: a diffusers ``AutoencoderKL``.
@@ -76,8 +78,9 @@ def decode(
 
 
 def _onload(model: Any) -> None:
-    """Bring a model that diffusers keeps off the device onto it: its hook only fires on ``model(...)`` by
-    itself.
+    """Bring a model that diffusers keeps off the device onto it.
+
+    Its hook only fires on ``model(...)`` by itself.
     """
     hook = getattr(model, "_hf_hook", None)
     if hook is not None and hasattr(hook, "pre_forward"):

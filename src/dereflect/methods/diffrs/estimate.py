@@ -76,8 +76,9 @@ def is_short(pipeline: Any, height: int, width: int, settings: DiffRSSettings) -
 
 
 def operations(pipeline: Any, height: int, width: int, settings: DiffRSSettings) -> dict[str, int]:
-    """Floating-point operations of one picture's parts (a multiply-add counts two), without computing
-    anything.
+    """Floating-point operations of one picture's parts, without computing anything.
+
+    A multiply-add counts two.
 
     Returns:
         "encode", "step" (one UNet evaluation of both layers) and "decode" (both layers).

@@ -1,5 +1,4 @@
-"""The published weights of DiffRS: fetched only when asked, converted once to safetensors, kept in the
-cache.
+"""The published weights of DiffRS: fetched only when asked, converted once, kept in the cache.
 
 Two sources make one pipeline: the authors' release (UNet, fusion blocks, synthesis network, as pickles) and
 the base model Stable Diffusion 2.1 (autoencoder, scheduler, and the text encoder that embeds the two prompts,
@@ -110,8 +109,9 @@ def download(
 
 
 def convert(release: Path, base: Path, target: Path) -> None:
-    """Build the pipeline of the release and a base model, both laid out as on the hub, and save it as
-    `target`.
+    """Build the pipeline of the release and a base model, and save it as `target`.
+
+    Both are laid out as on the hub.
 
     The pickles are read safely, every key is checked, and `target` is complete or absent.
 

@@ -1,5 +1,6 @@
-"""Fidelity-guided feature modulation: encoder maps of the input repair the decoded transmission (arXiv
-2606.04107).
+"""Fidelity-guided feature modulation: the input's encoder maps repair the decoded transmission.
+
+arXiv 2606.04107.
 
 The blocks sit in front of the first three up blocks of Stable Diffusion's decoder:
 ``out = dec + w * E3(E2(E1([enc, dec])))``.

@@ -1,5 +1,6 @@
-"""Training of the fusion blocks (arXiv 2606.04107), after StableSR's recipe (arXiv 2305.07015), on generated
-latents.
+"""Training of the fusion blocks (arXiv 2606.04107) on generated latents.
+
+It follows StableSR's recipe (arXiv 2305.07015).
 
 The blocks must repair what the sampler makes, so they are trained on its output: `make_latents` stores it
 beforehand.
@@ -62,8 +63,9 @@ class StoredLatents:
         return len(self.paths)
 
     def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
-        """ "blended" and "transmission" (3, H, W) in [0, 1] and the "latent" (4, h, w) that the sampler made
-        of it.
+        """A sample: "blended" and "transmission", (3, H, W) in [0, 1], and "latent", (4, h, w).
+
+        The latent is what the sampler made of the photo.
         """
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(epoch))
         stored = read_checkpoint(self.paths[int(order[index])])
@@ -71,8 +73,9 @@ class StoredLatents:
 
 
 class FusionObjective(PartObjective):
-    """Decode generated latents with w = 1 to the clean picture: L1, perceptual and, if asked for,
-    adversarial.
+    """Decode generated latents with w = 1 to the clean picture.
+
+    The loss is L1, perceptual and, if asked for, adversarial.
     """
 
     def __init__(self, settings: Mapping[str, Any], folders: Mapping[str, Path]) -> None:

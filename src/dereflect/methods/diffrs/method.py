@@ -80,9 +80,7 @@ class DiffRSMethod(Method):
         return output.transmission.to(blended.device), output.reflection.to(blended.device)
 
     def explain(self, blended: Tensor, transmission: Tensor, reflection: Tensor) -> dict[str, Tensor]:
-        """Maps of what was invented, by name, (B, 1, H, W) in [0, 1]; see `explain.py` for what each
-        means.
-        """
+        """Maps of what was invented, by name, (B, 1, H, W) in [0, 1]; `explain.py` says what each means."""
         from dereflect.methods.diffrs.explain import invented, unexplained
 
         size = self._size(blended)

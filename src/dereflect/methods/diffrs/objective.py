@@ -1,5 +1,6 @@
-"""The three trainings of DiffRS (arXiv 2606.04107): UNet, synthesis network, fusion. The release has none of
-them.
+"""The three trainings of DiffRS (arXiv 2606.04107): UNet, synthesis network, fusion.
+
+The release has none of them.
 
 What the paper gives are the losses; the rest follows Marigold (arXiv 2312.02145) and StableSR (arXiv
 2305.07015). Recipes: diffrs_unet, diffrs_synthesis and diffrs_fgfm, where every value has its source.
@@ -157,8 +158,9 @@ class CropObjective(PartObjective):
 
 
 class UNetObjective(CropObjective):
-    """Denoise both layers together: L2 on the v-prediction, one timestep and two independent noises a
-    picture.
+    """Denoise both layers together: L2 on the v-prediction.
+
+    A picture has one timestep and two independent noises.
     """
 
     def __init__(self, settings: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
@@ -212,8 +214,9 @@ class UNetObjective(CropObjective):
 
 
 class SynthesisObjective(CropObjective):
-    """The latent of a mixture from those of its layers: mean squared error, on true latents or the UNet's
-    estimates.
+    """The latent of a mixture from those of its layers: mean squared error.
+
+    The layers' latents are true ones or the UNet's estimates.
     """
 
     def __init__(self, settings: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
@@ -237,9 +240,7 @@ class SynthesisObjective(CropObjective):
 
     @torch.no_grad()
     def _estimates(self, z_i: Tensor, z_t: Tensor, z_r: Tensor) -> tuple[Tensor, Tensor]:
-        """What the sampler would hand to the network at a random step: blurry estimates of the clean
-        latents.
-        """
+        """The sampler's blurry estimates of the clean latents at a random step."""
         clean, timesteps = torch.cat([z_t, z_r]), draw_timesteps(self.pipeline.scheduler, z_i)
         noisy, alpha = add_noise(self.pipeline.scheduler, clean, torch.randn_like(clean), timesteps)
         unet: Any = self.helpers["unet"]

@@ -1,5 +1,6 @@
-"""Names in the authors' release, and what becomes of them (arXiv 2606.04107; Stable Diffusion 2.1
-underneath).
+"""Names in the authors' release, and what becomes of them.
+
+arXiv 2606.04107; Stable Diffusion 2.1 underneath.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ SYNTHESIS_FILE = "lrm/iter_008000/aux_net.bin"
 
 
 def widen_conv_in(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Stock ``conv_in`` (C, 4, 3, 3) to one that takes [picture, layer]: repeated along the inputs and
-    halved.
+    """Stock ``conv_in`` (C, 4, 3, 3) to one that takes [picture, layer].
+
+    It is repeated along the inputs and halved.
 
     Two stacked copies of a latent then give the stock activation.
     """

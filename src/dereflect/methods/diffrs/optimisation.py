@@ -1,5 +1,6 @@
-"""Test-time optimisation: pull the two noisy latents towards layers that explain the input (DiffRS, arXiv
-2606.04107).
+"""Test-time optimisation: pull the two noisy latents towards layers that explain the input.
+
+DiffRS, arXiv 2606.04107.
 
 The released code predicts anew in each of its inner iterations and back-propagates through the UNet. Neither
 changes the result: the UNet's input does not change inside a call, and the gradient that is used ends at the

@@ -1,6 +1,4 @@
-"""The two prompts as tensors: constants that are stored with the weights, so no text encoder is needed to
-run.
-"""
+"""The two prompts as tensors, stored with the weights: no text encoder is needed to run."""
 
 from __future__ import annotations
 

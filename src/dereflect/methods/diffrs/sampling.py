@@ -1,5 +1,6 @@
-"""Disjoint sampling: push the two layers' predictions apart at every denoising step (DiffRS, arXiv
-2606.04107).
+"""Disjoint sampling: push the two layers' predictions apart at every denoising step.
+
+DiffRS, arXiv 2606.04107.
 
 Everything here runs in float32: a sum of squares over a latent of 960x960 pixels overflows float16.
 """
@@ -21,8 +22,7 @@ def per_sample_dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def disjoint_code(t: Tensor, r: Tensor, k: float) -> tuple[Tensor, Tensor]:
-    """The released code's form: ``t' = t + k (t - r_perp)`` with ``r_perp = r - proj_t(r)``, and likewise for
-    r.
+    """The released code's form: ``t' = t + k (t - r_perp)``, ``r_perp = r - proj_t(r)``; likewise for r.
 
     Applied to the raw network outputs (v-predictions). Reductions are over each sample, so that a picture's
     result does not depend on the batch that it is in.
@@ -39,8 +39,9 @@ def disjoint_code(t: Tensor, r: Tensor, k: float) -> tuple[Tensor, Tensor]:
 
 
 def disjoint_paper(t: Tensor, r: Tensor, k: float) -> tuple[Tensor, Tensor]:
-    """The paper's form: ``t' = t + k (t - r)``, and likewise for r. It moves less where the two predictions
-    agree.
+    """The paper's form: ``t' = t + k (t - r)``, and likewise for r.
+
+    It moves less where the two predictions agree.
     """
     return t + k * (t - r), r + k * (r - t)
 

@@ -1,5 +1,6 @@
-"""Where training starts: a DiffRS pipeline, or a Stable Diffusion 2.1 that is made into one (arXiv
-2606.04107).
+"""Where training starts: a DiffRS pipeline, or a Stable Diffusion 2.1 that is made into one.
+
+arXiv 2606.04107.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def widen_unet(stock: UNet2DConditionModel, classes: ClassStart = "zero") -> UNe
 
 
 def assemble(unet: Any, vae: Any, prompts: Any, scheduler: Any) -> DiffRSPipeline:
-    """A pipeline whose synthesis network is yet to be trained, and whose decoder has no fusion yet (run it
-    with w=0).
+    """A pipeline whose synthesis network is yet to be trained.
+
+    Its decoder has no fusion yet: run it with w=0.
     """
     synthesis = LatentSynthesis(latent_channels=vae.config.latent_channels)
     return DiffRSPipeline(unet=unet, vae=vae, synthesis=synthesis, prompts=prompts, scheduler=scheduler)

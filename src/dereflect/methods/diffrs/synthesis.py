@@ -1,5 +1,6 @@
-"""The learned latent synthesis network: clean latents of two layers to that of their mixture (arXiv
-2606.04107).
+"""The learned latent synthesis network: clean latents of two layers to that of their mixture.
+
+arXiv 2606.04107.
 
 It stands for the physics of glass, learned: optimisation at test time and the map of what was invented ask it
 whether two layers explain a picture. Two streams interact through mutually gated blocks, are joined, and end

@@ -1,5 +1,6 @@
-"""Training crops for all three parts: photos behind synthetic glass, and real pairs (DSRNet's data, which
-DiffRS uses).
+"""Training crops for all three parts: photos behind synthetic glass, and real pairs.
+
+DSRNet's data, which DiffRS uses.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class LayerCrops:
         return self.settings.crops_per_epoch
 
     def draw(self, epoch: int, index: int) -> dict[str, Tensor]:
-        """ "blended", "transmission", "reflection" (3, H, W) in [0, 1], and "known" (1,): 0 without a true
-        reflection.
+        """Crops "blended", "transmission", "reflection" (3, H, W) in [0, 1], and "known" (1,).
+
+        "known" is 0 without a true reflection.
         """
         settings = self.settings
         random = np.random.default_rng((settings.seed, int(self.validation), epoch, index))

@@ -1,5 +1,4 @@
-"""Depth-synergized state space (DSMamba): both streams scanned in an order that depth gives, with depth in
-the matrices.
+"""Depth-synergized state space (DSMamba): scans in an order that depth gives, with depth in the matrices.
 
 The weights are common to both streams except A and D of the scan. The order comes from a proximity map fused
 of features and depth; B and C of the scan are mixed, by a weight per pixel and state, with matrices made of

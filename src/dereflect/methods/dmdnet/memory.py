@@ -36,8 +36,9 @@ class MemoryTrace:
 
 
 class Gate(nn.Module):
-    """Choice of experts: softmax over the chosen ones; the choice itself looks at the score plus a second
-    score.
+    """Choice of experts: softmax over the chosen ones.
+
+    The choice itself looks at the score plus a second score.
 
     The second score takes the place of noise in noisy top-k gating, but is deterministic, and the same in
     training.

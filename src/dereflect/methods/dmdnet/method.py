@@ -144,8 +144,9 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: DMDNetOp
 
 
 def from_folder(folder: Path, config: Mapping[str, Any], options: DMDNetOptions) -> Method:
-    """Load config.json and model.safetensors, which holds network, banks and, if it was saved with them,
-    depth.
+    """Load a saved folder: config.json and model.safetensors.
+
+    The tensors are network, banks and, if it was saved with them, depth.
     """
     if options.banks is not None:
         raise InputError(

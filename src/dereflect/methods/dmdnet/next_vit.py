@@ -125,8 +125,9 @@ class EfficientAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Next transformer block: attention on three quarters of the channels, convolution on one quarter, MLP on
-    all.
+    """Next transformer block.
+
+    Attention on three quarters of the channels, convolution on one quarter, MLP on all.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, reduction: int) -> None:

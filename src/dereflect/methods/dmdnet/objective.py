@@ -196,8 +196,9 @@ def held_out_pairs(folders: Mapping[str, Path], name: str) -> list[Pair]:
 
 
 def gathered(trace: MemoryTrace) -> MemoryTrace:
-    """A trace with the queries of all processes, in the order of their ranks; itself where there is one
-    process.
+    """A trace with the queries of all processes, in the order of their ranks.
+
+    The trace itself where there is one process.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return trace

@@ -21,8 +21,9 @@ BANK_MARK = "memory_level1_T"
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """The network's tensors in a checkpoint: flat or under "network", from one device or several; None if
-    foreign.
+    """The network's tensors in a checkpoint; None if it is foreign.
+
+    They lie flat or under "network", from one device or several.
     """
     content = checkpoint.get("network", checkpoint)
     if not isinstance(content, Mapping):

@@ -1,5 +1,6 @@
-"""Scan orders: in which sequence the pixels of a fused proximity map are visited (DA-RScan and DA-GScan of
-the paper).
+"""Scan orders: in which sequence the pixels of a fused proximity map are visited.
+
+DA-RScan and DA-GScan of the paper.
 
 An order is a permutation of raster indices. It is a sort of float values, so rounding differences of the map
 change it visibly: orders are always computed from float32 or wider, never from half precision, and

@@ -1,3 +1,4 @@
-"""YTMT: your trash is my treasure (Hu & Guo, NeurIPS 2021), every variant of the paper and the published old
-network.
+"""YTMT (Hu & Guo, "Trash or Treasure?", NeurIPS 2021).
+
+Every variant of the paper and the published old network.
 """

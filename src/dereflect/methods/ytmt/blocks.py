@@ -1,5 +1,6 @@
-"""Blocks of the YTMT networks (paper section 3.2): attention, dual convolutions, and steps down and up the
-U.
+"""Blocks of the YTMT networks (paper section 3.2).
+
+Attention, dual convolutions, and steps down and up the U.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class PixelAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scale every channel by one learnt gate in (0, 1), found from the channels' averages over the
-    picture.
+    """Scale every channel by one learnt gate in (0, 1).
+
+    The gate is found from the channels' averages over the picture.
     """
 
     def __init__(self, channels: int) -> None:
@@ -89,8 +91,9 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the resolution, join with the encoder's features, then a dual block. `in_channels` counts
-    both.
+    """Double the resolution, join with the encoder's features, then a dual block.
+
+    `in_channels` counts both.
     """
 
     def __init__(self, in_channels: int, out_channels: int, exchange: str) -> None:
@@ -121,8 +124,9 @@ class OutputConvs(nn.Module):
 
 
 def upsample_to(low: Tensor, reference: Tensor) -> Tensor:
-    """Double the resolution (bilinear, corners aligned), then pad with zeros to the height and width of
-    `reference`.
+    """Double the resolution, then pad with zeros to the height and width of `reference`.
+
+    Bilinear, corners aligned.
 
     The doubling is by two whatever the reference's size, so that an odd last row or column is zero at right
     and bottom.

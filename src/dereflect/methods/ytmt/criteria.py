@@ -78,8 +78,9 @@ class Criteria(BaseModel):
     def adversarial_term(
         self, judge: nn.Module, made: Mapping[Layer, Tensor], true: Mapping[str, Tensor]
     ) -> Tensor:
-        """What the transmission pays for not fooling `judge`, weighted; only the made picture gets a
-        gradient.
+        """Weighted loss of the transmission for not fooling `judge`.
+
+        Only the made picture gets a gradient.
         """
         with torch.no_grad():
             real = judge(true["transmission"])

@@ -37,8 +37,9 @@ class YtmtOptions(MethodOptions):
 
 
 class YtmtMethod(Method):
-    """Any YTMT system. Inference takes the fast path; in train mode the plain path, through which gradients
-    flow.
+    """Any YTMT system.
+
+    Inference takes the fast path; in train mode the plain path, through which gradients flow.
 
     Args:
         config: which networks.
@@ -63,8 +64,9 @@ class YtmtMethod(Method):
         return self.eval()
 
     def train(self, mode: bool = True) -> YtmtMethod:
-        """Switch between the plain path (training) and the fast one, which is built anew from the present
-        weights.
+        """Switch between the plain path (training) and the fast one.
+
+        The fast one is built anew from the present weights.
         """
         self._fast = None
         super().train(mode)
@@ -91,9 +93,7 @@ class YtmtMethod(Method):
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether this is a checkpoint of the authors' trainer, or the bare state dict of one of their
-    networks.
-    """
+    """Whether this is a checkpoint of the authors' trainer, or the state dict of one of their networks."""
     return bool(network_states(checkpoint))
 
 
@@ -108,8 +108,9 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: YtmtOpti
 
 
 def from_folder(folder: Path, config: Mapping[str, Any], options: YtmtOptions) -> YtmtMethod:
-    """Load what `save_pretrained` or the trainer wrote; a VGG-19 saved with it is used unless another is
-    given.
+    """Load what `save_pretrained` or the trainer wrote.
+
+    A VGG-19 saved with it is used unless another is given.
     """
     settings = config_from(config, str(folder / "config.json"))
     state = read_checkpoint(folder / "model.safetensors")
@@ -126,8 +127,9 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: YtmtOptions) -
 
 
 def from_name(name: str, options: YtmtOptions) -> YtmtMethod:
-    """The published model, from the file given as ``weights=PATH``; the file itself has to be fetched by
-    hand.
+    """The published model, from the file given as ``weights=PATH``.
+
+    The file itself has to be fetched by hand.
     """
     if options.weights is None:
         raise ModelError(

@@ -20,8 +20,9 @@ Parts = tuple[Tensor, Tensor]
 
 
 class FirstBlock(nn.Module):
-    """Input to the first pair of parts. (The published file has an unused ``fusion`` here, which is not
-    kept.)
+    """Input to the first pair of parts.
+
+    The published file has an unused ``fusion`` here, which is not kept.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -91,8 +92,9 @@ class OldOut(nn.Module):
 
 
 class OldUNetwork(nn.Module):
-    """The U-shaped network of the published checkpoint; stream 1 is the transmission's, stream 2 the
-    reflection's.
+    """The U-shaped network of the published checkpoint.
+
+    Stream 1 is the transmission's, stream 2 the reflection's.
     """
 
     def __init__(self, config: YtmtConfig) -> None:

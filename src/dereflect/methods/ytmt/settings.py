@@ -1,5 +1,6 @@
-"""Settings of YTMT's training (`settings:` in its recipes): every number of the paper's section 4, none with
-a default that a recipe does not show.
+"""Settings of YTMT's training (`settings:` in its recipes).
+
+Every number of the paper's section 4, none with a default that a recipe does not show.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""A whole YTMT system: VGG-19, one or two networks, and the way an image takes through them (paper section
-3.2).
-"""
+"""A whole YTMT system (paper section 3.2): VGG-19, and one or two networks."""
 
 from __future__ import annotations
 
@@ -45,8 +43,9 @@ class YtmtSystem(nn.Module):
         return image if self.vgg is None else hypercolumn(image, self.vgg(image))
 
     def stages(self, image: Tensor) -> list[TwoStreams]:
-        """The (transmission, reflection) of each stage, each (B, C, H, W) for an image (B, C, H, W) in [0,
-        1].
+        """The (transmission, reflection) of each stage, each (B, C, H, W).
+
+        For an image (B, C, H, W) in [0, 1].
         """
         results = [self.stage1(self.features(image))]
         if self.stage2 is not None:

@@ -35,11 +35,11 @@ class Norm(Protocol):
 
     @property
     def weight(self) -> Tensor:
-        """(C,)"""
+        """Gain, (C,)."""
 
     @property
     def bias(self) -> Tensor:
-        """(C,)"""
+        """Offset, (C,)."""
 
     @property
     def eps(self) -> float:
@@ -68,16 +68,18 @@ def _compiler() -> bool:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether (B, C, H, W) tensors can be computed with here: bfloat16 on the CPU, whole blocks of
-    channels, and no gradient wanted.
+    """Whether (B, C, H, W) tensors can be computed with here.
+
+    That is: bfloat16 on the CPU, whole blocks of channels, and no gradient wanted.
     """
     fit = all(x.dtype is BFLOAT and x.device.type == "cpu" and x.shape[1] % LANES == 0 for x in tensors)
     return fit and not torch.is_grad_enabled() and _compiler()
 
 
 def rows_in_one_piece(x: Tensor) -> Tensor:
-    """The same picture with each row channels-last in one piece; bands of such pictures are taken as they
-    are.
+    """The same picture with each row channels-last in one piece.
+
+    Bands of such pictures are taken as they are.
     """
     fit = x.stride(1) == 1 and x.stride(3) == x.shape[1]
     return x if fit else x.contiguous(memory_format=torch.channels_last)
@@ -207,8 +209,9 @@ def crossed_gate(
     border: tuple[int, int] = (0, 0),
     out: Sequence[Tensor | None] = (None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Depthwise 3x3 convolution of two streams (if there are taps), and the first half of each times the
-    second of the other; to `out` (contiguous, channels last), if given.
+    """Depthwise 3x3 convolution of two streams (if there are taps), then their crossed gate.
+
+    The first half of each times the second of the other; to `out` (contiguous, channels last), if given.
 
     Returns:
         (u, v, (B, h, 2C) sums of both over the rows, meaningless without convolution).

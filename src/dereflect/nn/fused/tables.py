@@ -1,5 +1,8 @@
-"""What the kernels of `dereflect.nn.fused` are given. Steps from row to row and picture to picture are bytes;
-pictures without steps lie in one piece, channels last."""
+"""What the kernels of `dereflect.nn.fused` are given.
+
+Steps from row to row and picture to picture are bytes; pictures without steps lie in one piece, channels
+last.
+"""
 
 from __future__ import annotations
 

@@ -34,8 +34,9 @@ def selective_scan(
     path: str = "auto",
     delta_weight: Tensor | None = None,
 ) -> Tensor:
-    """Selective scan of Mamba: h <- exp(delta' A) h + delta' B u, y = C h + D u, with delta' = softplus(delta
-    + bias).
+    """Selective scan of Mamba: h <- exp(delta' A) h + delta' B u, y = C h + D u.
+
+    delta' = softplus(delta + bias).
 
     Without `order`, all channels of a batch entry are scanned along L; consecutive channels share B and C by
     group. With `order`, everything is given in raster order, each sequence is scanned along the order and

@@ -180,8 +180,9 @@ def recompute(
     decays: Any,
     row_at: Any,
 ) -> Any:
-    """One time step for the backward pass: reads h at `before`, writes it at `after`, keeps the decay
-    factors.
+    """One time step for the backward pass: reads h at `before`, writes it at `after`.
+
+    It keeps the decay factors.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -101,8 +101,9 @@ class Lanes:
         return self.exp(self.builder.select(negative, x, self.builder.fneg(x))), negative
 
     def softplus(self, x: Any) -> Any:
-        """log(1 + exp(x)) = max(x, 0) + 2 artanh(e / (2 + e)), e = exp(-|x|): no cancellation at small
-        results.
+        """log(1 + exp(x)) without cancellation at small results.
+
+        It is max(x, 0) + 2 artanh(e / (2 + e)), e = exp(-|x|).
         """
         e, negative = self.exp_of_minus_abs(x)
         q = self.builder.fdiv(e, self.add(e, self.constant(2.0)))  # at most 1/3

@@ -11,8 +11,9 @@ from dereflect.nn.mugi import ChannelNorm
 
 
 class Chains:
-    """On any device and in any dtype. Bands are (B, C, h, W), and carry a neighbouring row where they have
-    one.
+    """Chains on any device and in any dtype.
+
+    Bands are (B, C, h, W), and carry a neighbouring row where they have one.
     """
 
     def norm(self, norm: ChannelNorm, x: Tensor) -> Tensor:

@@ -160,8 +160,10 @@ def _mixed_at_once(module: DSMamba, u: Tensor, terms: DepthTerms) -> tuple[Tenso
 
 
 def _projected(module: DSMamba, u: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Of a band (B, C, h, W): the projection (B, h, W, 2 * (rank + 2N)), and its parts for each direction:
-    factors of the step sizes (B, 2, rank, h, W), and matrices (B, 2, h, W, 2N).
+    """Projection of a band (B, C, h, W), and the parts of it for each direction.
+
+    The projection is (B, h, W, 2 * (rank + 2N)); its parts are the factors of the step sizes (B, 2, rank, h,
+    W) and the matrices (B, 2, h, W, 2N).
     """
     raw = F.linear(u.permute(0, 2, 3, 1), module.x_proj_weight_channel.flatten(0, 1))
     both = raw.unflatten(-1, (DIRECTIONS, -1)).movedim(-2, 1)  # (B, 2, h, W, rank + 2N)

@@ -102,17 +102,16 @@ class Gates:
         self.channel = Conv.of(engine, channel.ca[0]), Conv.of(engine, channel.ca[2])
 
     def scale_pixels(self, x: Tensor) -> Tensor:
-        """Scale `x` by its pixel gate in place; return the channel gate (B, C, 1, 1) that is yet to be
-        applied.
-        """
+        """Scale `x` by its pixel gate in place; return the channel gate (B, C, 1, 1), not yet applied."""
         x.mul_(self.pixel[1](self.pixel[0](x).relu_()).sigmoid_())
         mean = x.mean(dim=(2, 3), keepdim=True)
         return self.channel[1](self.channel[0](mean).relu_()).sigmoid_()
 
 
 def parts_buffer(engine: Engine, own: Tensor, other: Tensor, other_kept: bool = False) -> Tensor:
-    """cat[max(own, 0), min(other, 0)] without intermediate tensors (`other_kept`: the other's positive
-    part).
+    """cat[max(own, 0), min(other, 0)] without intermediate tensors.
+
+    With `other_kept`, the other's positive part takes the place of its negative one.
     """
     channels = own.shape[1]
     buffer = engine.empty(own.shape[0], 2 * channels, own.shape[2], own.shape[3])

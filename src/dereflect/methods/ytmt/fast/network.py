@@ -87,8 +87,9 @@ class FastU:
         self.out = FastOut(engine, network.outc)
 
     def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
-        """Pre-activations of the first block (B, width, H, W), which are overwritten, to two images in
-        float32.
+        """Pre-activations of the first block (B, width, H, W) to two images in float32.
+
+        The pre-activations are overwritten.
         """
         levels = [self.head(left, right)]
         for down in self.downs:

@@ -47,8 +47,9 @@ class MergedConv:
 
 
 def merge(mix: nn.Conv2d, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (O, C, 3, 3) of "1x1 `mix`, then 3x3 `weight`" and what the bias of `mix` adds at each tap (O,
-    3, 3).
+    """Weights (O, C, 3, 3) of "1x1 `mix`, then 3x3 `weight`".
+
+    And what the bias of `mix` adds at each tap (O, 3, 3).
     """
     exact = weight.detach().double()
     kernel = mix.weight.detach().double()[:, :, 0, 0]

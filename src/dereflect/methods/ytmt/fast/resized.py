@@ -39,8 +39,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Block:
-    """Outputs `start` to `stop` as a matrix times inputs `first` to `last`, each input `taps` times in a
-    row.
+    """Outputs `start` to `stop` as a matrix times inputs `first` to `last`.
+
+    Each input comes `taps` times in a row.
     """
 
     start: int
@@ -52,8 +53,9 @@ class Block:
 
 @lru_cache(maxsize=128)
 def blocks(axis: Axis, taps: int, dtype: torch.dtype, device: torch.device) -> tuple[Block, ...]:
-    """The axis's matrix in blocks. Input index is low position * taps + tap; tap t reads output position X +
-    t - 1.
+    """The axis's matrix in blocks.
+
+    Input index is low position * taps + tap; tap t reads output position X + t - 1.
 
     With one tap this is the resizing alone.
     """
@@ -153,8 +155,9 @@ def _mix_and_widen(x: Tensor, mixing: Tensor, width: Axis, bias: Tensor | None) 
 
 
 def upsample_into(out: Tensor, low: Tensor) -> None:
-    """Write `low` (B, C, h, w), doubled with aligned corners and zero-padded, into `out` (B, C, H, W),
-    channels-first.
+    """Write `low`, doubled with aligned corners and zero-padded, into `out`, channels-first.
+
+    (B, C, h, w) into (B, C, H, W).
 
     The same as `blocks.upsample_to` of the plain path, as two products with a band matrix.
     """

@@ -56,8 +56,9 @@ class _Levels:
 
 
 class FirstConv:
-    """The first convolution of one or more streams that read the same picture, over a hypercolumn never
-    built.
+    """The first convolution of one or more streams, over a hypercolumn never built.
+
+    The streams read the same picture.
     """
 
     def __init__(self, engine: Engine, convs: list[nn.Conv2d], vgg: FastVgg | None) -> None:
@@ -116,8 +117,9 @@ class FastNetwork:
             self.rest = FastOldU(engine, network)
 
     def __call__(self, left: Tensor, right: Tensor) -> TwoStreams:
-        """Two pictures (B, 3, H, W) to two pictures in float32; `right` is not looked at with a shared
-        input.
+        """Two pictures (B, 3, H, W) to two pictures in float32.
+
+        `right` is not looked at with a shared input.
         """
         if self.shared_input:
             both = self.first[0](left)
