@@ -150,8 +150,10 @@ def _pixels(content: bytes) -> Array:
 
 
 def _scans(content: bytes) -> tuple[bool, int]:
-    """Whether the scans that the file begins bring every coefficient of every component to its last bit, and
-    how many restart marks they may have."""
+    """Whether the scans are complete, and how many restart marks they may have.
+
+    Complete: those that the file begins bring every coefficient of every component to its last bit.
+    """
     file = io.BytesIO(content)
     file.seek(2)
     components: list[int] = []
