@@ -18,7 +18,7 @@ from dereflect.methods.dsrnet.network import DSRNet
 from dereflect.methods.dsrnet.residual import ResidualModule
 from dereflect.methods.dsrnet.semantic import SemanticPyramid
 from dereflect.nn.convolution import pointwise_product
-from dereflect.nn.gated_in_place import interact_, interact_alone_
+from dereflect.nn.gated_in_place import bands, interact_, interact_alone_
 from dereflect.nn.mugi import MuGIBlock
 from dereflect.nn.single_stream import SingleStreamBlock
 from dereflect.nn.vgg import Vgg19
@@ -72,15 +72,13 @@ def _pyramid(intro: SemanticPyramid, image: Tensor, levels: list[Tensor]) -> Ten
         (intro.block3, intro.ch_map3),
         (intro.block2, intro.ch_map2),
     ):
-        beside = interact_(own[0], levels.pop())
         wide, shuffle = _shared(joining[0])
-        below = interact_(joining[1], shuffle(_joined(cast(nn.Conv2d, wide), below, beside)))
-        del beside
+        below = shuffle(_joined(cast(nn.Conv2d, wide), below, interact_(own[0], levels.pop())))
+        below = interact_(joining[1], below)
     first, gated_wide, second, gated_narrow = intro.ch_map1
-    beside = interact_(intro.block1[0], levels.pop())
-    below = interact_(gated_wide, _joined(cast(nn.Conv2d, _shared(first)[0]), below, beside))
-    del beside
-    narrow = cast(nn.Conv2d, _shared(second)[0])
+    wide, narrow = (cast(nn.Conv2d, _shared(layer)[0]) for layer in (first, second))
+    below = _joined(wide, below, interact_(intro.block1[0], levels.pop()))
+    below = interact_(gated_wide, below)
     below = interact_(gated_narrow, pointwise_product(below, narrow.weight, narrow.bias))
     beside = interact_(intro.block_intro[1], _shared(intro.block_intro[0])(image))
     return _joined(cast(nn.Conv2d, intro.ch_map0.seq[0]), below, beside)
@@ -96,7 +94,12 @@ def _joined(conv: nn.Conv2d, below: Tensor, beside: Tensor) -> Tensor:
     """A 1x1 convolution of the channels of both, without laying them side by side."""
     channels = below.shape[1]
     result = pointwise_product(below, conv.weight[:, :channels].contiguous(), conv.bias)
-    return result.add_(pointwise_product(beside, conv.weight[:, channels:].contiguous()))
+    weight = conv.weight[:, channels:].contiguous()
+    for top, bottom in bands(beside, beside.shape[1] + result.shape[1]):
+        rows = slice(top, bottom)
+        for place, source in zip(result[:, :, rows].split(1), beside[:, :, rows].split(1), strict=True):
+            place.add_(pointwise_product(source, weight))
+    return result
 
 
 def _rest(module: ResidualModule, z: Tensor) -> Tensor:

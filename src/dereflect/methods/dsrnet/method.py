@@ -61,7 +61,7 @@ class DSRNetMethod(Method):
             min_size=multiple,
             working_size=768,
             tileable=False,
-            bytes_per_pixel=4200,
+            bytes_per_pixel=3000,
         )
 
     def train(self, mode: bool = True) -> DSRNetMethod:
