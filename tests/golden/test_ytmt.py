@@ -26,8 +26,8 @@ from dereflect.nn.discriminator import PatchDiscriminator, VggDiscriminator
 from dereflect.nn.exchange import ExchangeHead
 from dereflect.nn.vgg import Vgg19
 
-OUTPUT = 1e-5
-"""Largest difference allowed in outputs of networks (the fixtures' own tolerance is 1e-4)."""
+OUTPUT = 1e-4
+"""Largest difference allowed in outputs of networks, as the fixtures ask: processors round differently."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -177,7 +177,7 @@ def check_network(file: GoldenFile) -> None:
         file.compare(f"{case}.R", R, atol=OUTPUT)
         for match in middle:
             part = seen[match[1]][match[2] in ("r", "neg")]
-            file.compare(match[0], part[:1, :: int(match[3])], atol=2 * OUTPUT)
+            file.compare(match[0], part[:1, :: int(match[3])], atol=OUTPUT)
 
 
 def check_hypercolumn(file: GoldenFile) -> None:
@@ -222,7 +222,7 @@ def check_stages(file: GoldenFile, seeds: list[str], suffixes: list[str]) -> Non
                 fast = FastSystem(system, torch.device("cpu"), torch.float32).stages(
                     file.take(f"{case}.image")
                 )
-            for way, tolerance in ((plain, OUTPUT), (fast, 3 * OUTPUT)):
+            for way, tolerance in ((plain, OUTPUT), (fast, OUTPUT)):
                 for suffix, pair in zip(suffixes, way, strict=True):
                     ends = ("T" + suffix, "R" + suffix)
                     compare_pair(file, f"{case}.{name}", pair, ends, tolerance)
@@ -362,17 +362,18 @@ TERM_NAMES = {
 
 
 def check_train_step(file: GoldenFile) -> None:
+    # In float64: rounding moves gradients through rectifiers and maxima by more than is allowed.
     meta = file.metadata
-    vgg = filled_vgg(meta["vgg_seed"])
-    judge = fill(VggDiscriminator(), int(meta["disc_seed"]), "disc")
+    vgg = fill(Vgg19(), int(meta["vgg_seed"]), "vgg").double()
+    judge = fill(VggDiscriminator(), int(meta["disc_seed"]), "disc").double()
     seeds = {"stage1": [meta["seed"]], "stage2": [meta["seed"], meta["stage2_seed"]]}
     for case, stage in sorted({(m[1], m[2]) for m in file.matching(r"(n\d+)\.(stage\d)\..*")}):
-        system = system_of(meta["network"], vgg, seeds[stage])
+        system = system_of(meta["network"], vgg, seeds[stage]).double()
         network = system.stage2 or system.stage1
         system.stage1.requires_grad_(stage == "stage1")
         criteria = CODE_STAGE_ONE if stage == "stage1" else CODE_STAGE_TWO
         true = {
-            name: file.take(f"{case}.{letter}")
+            name: file.take(f"{case}.{letter}").double()
             for name, letter in (("blended", "I"), ("transmission", "T"), ("reflection", "R"))
         }
         T, R = system(true["blended"])
