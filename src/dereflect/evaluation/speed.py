@@ -146,8 +146,8 @@ def to_markdown(speeds: list[Speed], machine: str) -> str:
 def describe_machine() -> tuple[str, str]:
     """(what measurements of now were made on, what disturbs them; "" if nothing does)."""
     cores = os.cpu_count() or 1
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    busy = f"busy with other work (load {load:.1f}), so times are too long" if load > cores / 2 else ""
+    average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"busy with other work (load {average:.1f}), so times are too long" if average > cores / 2 else ""
     threads = os.environ.get("OMP_NUM_THREADS") or f"{cores}"
     system = f"{platform.system()} {platform.machine()}"
     machine = f"{threads} CPU threads, {system}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}"

@@ -188,16 +188,16 @@ def to_latex(table: Table) -> str:
 
 
 def _tex(text: str) -> str:
-    for plain, escaped in (
+    for symbol, escaped in (
         ("\\", "\\textbackslash "),
         ("&", "\\&"),
         ("%", "\\%"),
         ("_", "\\_"),
         ("#", "\\#"),
     ):
-        text = text.replace(plain, escaped)
-    for plain, escaped in (("∞", "$\\infty$"), ("↑", "$\\uparrow$"), ("↓", "$\\downarrow$")):
-        text = text.replace(plain, escaped)
+        text = text.replace(symbol, escaped)
+    for symbol, escaped in (("∞", "$\\infty$"), ("↑", "$\\uparrow$"), ("↓", "$\\downarrow$")):
+        text = text.replace(symbol, escaped)
     return text
 
 

@@ -45,7 +45,7 @@ class BatchRunner:
 
         Args:
             batch: float32 sRGB in [0, 1].
-            seed: of random methods.
+            seed: of stochastic methods.
             quality: ``best`` averages mirrored and reduced copies.
             progress: told of the method's own steps, or of the copies.
 

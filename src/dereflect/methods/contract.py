@@ -69,7 +69,7 @@ class Method(nn.Module):
 
         Args:
             blended: (B, 3, H, W) float32 in [0, 1], sRGB, H and W multiples of ``traits.size_multiple``.
-            generator: source of noise of random methods; ignored by the others.
+            generator: source of noise of stochastic methods; ignored by the others.
             progress: called after each step of methods that take many.
 
         Returns:

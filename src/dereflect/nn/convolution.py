@@ -124,8 +124,8 @@ def convolve_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     rows = max(1, NUMBERS_AT_ONCE // (batch * channels * width))
     for top in range(0, height, rows):
         part = x[:, :, top : top + rows].to(weight.dtype)
-        product = weight[0].flatten(1).t() @ part.flatten(2)
-        taps[:, :, top : top + rows] = product.unflatten(2, part.shape[2:])
+        products = weight[0].flatten(1).t() @ part.flatten(2)
+        taps[:, :, top : top + rows] = products.unflatten(2, part.shape[2:])
     planes = F.pad(taps, (1, 1, 1, 1))
     total = taps.new_zeros(batch, height, width) + (0 if bias is None else bias)
     for k in range(9):

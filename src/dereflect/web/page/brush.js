@@ -1,6 +1,7 @@
 // A soft brush that paints the region to work on; the mask is a canvas whose opacity counts.
 
-const element = (id) => document.getElementById(id);
+import { element } from "./elements.js";
+
 const overlay = element("overlay"), compare = element("compare"), size = element("size");
 const TINT = "rgb(255 70 160 / .38)";
 const SPACING = 0.25; // of the radius, between dabs of a stroke

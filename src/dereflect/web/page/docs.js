@@ -1,10 +1,6 @@
 // Writes the OpenAPI description out as a page, without any library.
 
-const make = (name, text = "", ...children) => {
-  const node = Object.assign(document.createElement(name), { textContent: text });
-  node.append(...children);
-  return node;
-};
+import { make } from "./elements.js";
 
 document.getElementById("address").textContent = location.origin;
 document.querySelectorAll(".address").forEach((node) => { node.textContent = location.origin; });
@@ -31,7 +27,7 @@ function fields(operation) {
   const table = make("table");
   for (const [name, schema, required] of rows) {
     const words = [typeOf(schema), required ? "required" : schema.default !== undefined ? `default ${schema.default}` : "optional"];
-    table.append(make("tr", "", make("td", "", make("code", name)), make("td", words.join(", ")), make("td", schema.description ?? "")));
+    table.append(make("tr", make("td", make("code", name)), make("td", words.join(", ")), make("td", schema.description ?? "")));
   }
   return [table];
 }

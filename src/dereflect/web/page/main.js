@@ -1,10 +1,10 @@
 // Wires the page: photo in, progress, result, controls, download.
 
 import * as brush from "./brush.js";
+import { element, make } from "./elements.js";
 import { onTokenNeeded, render, request, separate } from "./service.js";
 import { draw, show } from "./view.js";
 
-const element = (id) => document.getElementById(id);
 const strength = element("strength");
 let photo = null; // the File at work
 let shown = null; // the File that the result belongs to
@@ -24,12 +24,6 @@ onTokenNeeded(() => new Promise((resolve) => {
 function fail(error) {
   element("error").textContent = error.message.charAt(0).toUpperCase() + error.message.slice(1);
   element("error").hidden = false;
-}
-
-function make(kind, ...parts) {
-  const made = document.createElement(kind);
-  made.append(...parts);
-  return made;
 }
 
 /** Which of the page's parts are seen: what takes a photo, what tells of the work, what shows the result. */

@@ -1,6 +1,7 @@
 // Draws the result at any strength and mask, beside the photo, and the divider between them.
 
-const element = (id) => document.getElementById(id);
+import { element } from "./elements.js";
+
 const before = element("before"), after = element("after"), reflection = element("reflection");
 const compare = element("compare"), split = element("split");
 const layer = document.createElement("canvas"); // the part of a layer that the mask lets through
