@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from dereflect.separator import Separator
 
 LIMITS = "Limits"
+RootPathOption = Annotated[
+    str,
+    typer.Option(
+        "--root-path",
+        metavar="PATH",
+        help="Path below which a proxy offers the service, e.g. /glass; not needed where the proxy says it "
+        "in X-Forwarded-Prefix.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -96,13 +105,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    root_path: RootPathOption = "",
     quiet: QuietOption = False,
 ) -> None:
     """Open a web page and an HTTP service that separate photos on this machine.
 
     The page is at the printed address; POST /v1/separate is the service, /docs describes it. Ctrl-C stops.
     """
-    access = _access(host, token)
+    access = _access(host, token, root_path.rstrip("/"))
     try:
         import python_multipart  # noqa: F401 - FastAPI needs it for uploads
         import uvicorn  # noqa: F401
@@ -126,9 +136,9 @@ def serve(
     server.run(sockets=[socket])
 
 
-def _access(host: str, token: str | None) -> Access:
+def _access(host: str, token: str | None, root_path: str) -> Access:
     try:
-        return Access(host, token or None)
+        return Access(host, token or None, root_path)
     except InputError as error:
         if error.option != "host":
             raise

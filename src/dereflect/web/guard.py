@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dereflect.escapes import one_line
 from dereflect.web.metrics import Metrics
-from dereflect.web.settings import Access, Limits, is_loopback
+from dereflect.web.settings import Access, Limits, is_loopback, is_prefix
+
+log = logging.getLogger("dereflect.web")
 
 SECURITY_HEADERS = {
     # The page may talk to its own server and to nobody else; the browser itself sees to it.
@@ -34,6 +38,9 @@ class Guard:
     - With a token, everything but the page itself and ``/healthz`` needs it. No foreign page knows it, and
       a proxy may give the service other names, so the two checks above are left out.
     - Bodies are bounded in bytes, in time and in number, while they arrive and whatever they claim.
+    - ``HEAD`` is answered as ``GET`` without a body, and requests below the path prefix of a proxy as those
+      without, whether the proxy takes it away or not.
+    - An exception that nothing foresaw is one request's 500.
     """
 
     def __init__(self, app: ASGIApp, access: Access, limits: Limits, metrics: Metrics) -> None:
@@ -46,11 +53,15 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        status = 500
+        status, started, without_body = 500, False, scope["method"] == "HEAD"
+        scope = below_prefix(scope, self.access.prefix)
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
+            if message["type"] == "http.response.body" and without_body:
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
+                started = True
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
@@ -58,16 +69,23 @@ class Guard:
             await send(message)
 
         try:
-            refusal = self._refusal(scope)
+            refusal = self._refusal(scope) or _to_page(scope)
             if refusal is not None:
                 await refusal(scope, receive, send_guarded)
             elif _has_body(scope):
                 await self._with_body(scope, receive, send_guarded)
             else:
                 await self.app(scope, receive, send_guarded)
+        except Exception:
+            # Whatever it is, it is this request's alone.
+            log.exception("a request of %s failed", one_line(scope["path"]))
+            if started:
+                raise
+            await problem(500, "a fault of the service; its log says more")(scope, receive, send_guarded)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "DELETE") else "other"
+            method = "HEAD" if without_body else scope["method"]
+            method = method if method in ("GET", "HEAD", "POST", "DELETE") else "other"
             self.metrics.count_request(method, route, status)
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +105,7 @@ class Guard:
     def _end_receiving(self) -> None:
         self._receiving -= 1
 
-    def _refusal(self, scope: Scope) -> JSONResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.access.token is None and not is_loopback(_name(host)):
@@ -95,9 +113,9 @@ class Guard:
         origin = headers.get("origin") if self.access.token is None else None
         if origin and origin != "null" and urlsplit(origin).netloc.lower() != host.lower():
             return problem(403, "requests from other sites are refused")
-        if origin == "null" and scope["method"] not in ("GET", "HEAD"):
+        if origin == "null" and scope["method"] != "GET":
             return problem(403, "requests from other sites are refused")
-        path: str = scope["path"]
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         if self.access.token is not None and (path.startswith("/v1/") or path == "/metrics"):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.access.token}".encode()):
@@ -143,6 +161,30 @@ class _Body:
                 return message
         self.end()
         return message
+
+
+def below_prefix(scope: Scope, prefix: str) -> Scope:
+    """A request as the application sees it: the prefix apart, ``HEAD`` as ``GET``.
+
+    Args:
+        scope: as it came.
+        prefix: of the service's addresses; if empty, what the proxy says in ``X-Forwarded-Prefix``.
+    """
+    scope = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+    if not prefix:
+        told = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+        prefix = scope.get("root_path", "") or (told if is_prefix(told) else "")
+    path: str = scope["path"]
+    rest = path[len(prefix) :] if path == prefix or path.startswith(f"{prefix}/") else path
+    if prefix and (not rest or rest.startswith("/")):
+        scope |= {"root_path": prefix, "path": prefix + rest}
+    return scope
+
+
+def _to_page(scope: Scope) -> Response | None:
+    """The page's addresses are relative, so it must be asked for with the slash at its end."""
+    prefix = scope.get("root_path", "")
+    return RedirectResponse(f"{prefix}/", 308) if prefix and scope["path"] == prefix else None
 
 
 def _nothing() -> None:

@@ -263,7 +263,7 @@ def _as_http(error: BaseException | None) -> HTTPException:
         return HTTPException(503, "stopped", {"Retry-After": "10"})
     if isinstance(error, DereflectError):
         return HTTPException(422, fault_line(error))
-    return HTTPException(500, "a fault of the service; its log says more")
+    return HTTPException(500, f"a fault of the service ({type(error).__name__}); its log says more")
 
 
 def _file(answer: Answer, source_format: str, render: RenderOptions) -> Response:

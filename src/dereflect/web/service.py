@@ -136,7 +136,7 @@ class Service:
             return self._write(separator, analysis, photo, render)
 
         size = len(photo.content) + len(render.mask or b"")
-        return self._submit(work, model, size)
+        return self._submit(work, photo, model, size)
 
     def open(self, photo: Upload, model: str, quality: Quality) -> str:
         """Put a separation into the queue and keep what comes of it for the page; returns its id.
@@ -152,7 +152,7 @@ class Service:
             shown = {layer: preview(result.pictures[name]) for layer, name in LAYERS.items()}
             return StoredSeparation(analysis, separator, shown, describe(result))
 
-        job = self._submit(work, model, len(photo.content))
+        job = self._submit(work, photo, model, len(photo.content))
         stored = StoredJob(job, photo.stem, photo.suffix, photo.format)
         identity = secrets.token_urlsafe(12)
         with self._lock:
@@ -185,10 +185,17 @@ class Service:
             QueueFull: no room to wait.
         """
         photo = Upload(b"", stored.stem, stored.suffix, stored.format)
-        return self.finishing.submit(
-            lambda progress: self._write(finished.separator, finished.analysis, photo, render),
-            len(render.mask or b""),
-        )
+
+        def work(progress: Progress) -> Answer:
+            try:
+                return self._write(finished.separator, finished.analysis, photo, render)
+            except DereflectError:
+                raise
+            except Exception:
+                log.exception("%s: writing it failed", photo.stem + photo.suffix)
+                raise
+
+        return self.finishing.submit(work, len(render.mask or b""))
 
     def sweep(self) -> None:
         """Forget what is old, and the oldest where there is too much."""
@@ -219,7 +226,7 @@ class Service:
             "jobs_kept": ("Jobs that the page may still ask for.", kept),
         }
 
-    def _submit(self, work: Any, model: str, size: int) -> QueuedJob:
+    def _submit(self, work: Any, photo: Upload, model: str, size: int) -> QueuedJob:
         def counted(progress: Progress) -> Any:
             started = time.perf_counter()
             try:
@@ -235,7 +242,7 @@ class Service:
                 raise
             except Exception:
                 self.metrics.count_job(model, "failed")
-                log.exception("a separation with %s failed", model)
+                log.exception("%s: a separation with %s failed", photo.stem + photo.suffix, model)
                 raise
             self.metrics.count_job(model, "done", time.perf_counter() - started)
             return result

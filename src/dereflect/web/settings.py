@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 
 from dereflect.errors import InputError, Remedy
@@ -53,6 +54,7 @@ class Access:
     Attributes:
         host: the address to listen on.
         token: a secret that requests must bear; needed for every address but the loopback ones.
+        prefix: path below which a proxy offers the service, e.g. ``/glass``.
 
     Raises:
         InputError: an address that other machines can reach, without a token; or a token that is too short
@@ -61,8 +63,12 @@ class Access:
 
     host: str = "127.0.0.1"
     token: str | None = field(default=None, repr=False)
+    prefix: str = ""
 
     def __post_init__(self) -> None:
+        if self.prefix and not is_prefix(self.prefix):
+            reason = "write it as /name, without a slash at its end"
+            raise InputError(self.prefix, reason, option="root_path")
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or " " in self.token):
             raise InputError(None, "give at least 8 ASCII characters without spaces", option="token")
         if self.token is None and not is_loopback(self.host):
@@ -72,6 +78,11 @@ class Access:
                 option="host",
                 remedy=Remedy("give {}", "token"),
             )
+
+
+def is_prefix(text: str) -> bool:
+    """Whether this is a path that a service may stand below: ``/name`` or ``/name/name``."""
+    return re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", text) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.web.messages import fault_line
 
+log = logging.getLogger("dereflect.web")
 LONGEST_STEM = 100
 ANY_SIZE = 1 << 62
 
@@ -60,6 +62,10 @@ def check_picture(content: bytes, field: str, max_pixels: int) -> str:
         format_name, width, height = images.probe(content, ANY_SIZE)
     except DereflectError as error:
         raise HTTPException(415, f"{field}: {fault_line(error)}") from error
+    except Exception as error:  # libraries raise whatever they like at odd files
+        kind = type(error).__name__
+        log.exception("%s: a header cannot be read", field)
+        raise HTTPException(422, f"{field}: cannot be read ({kind}); the service's log says more") from error
     if width * height > max_pixels:
         raise HTTPException(
             413,

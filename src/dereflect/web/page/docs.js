@@ -2,10 +2,12 @@
 
 import { make } from "./elements.js";
 
-document.getElementById("address").textContent = location.origin;
-document.querySelectorAll(".address").forEach((node) => { node.textContent = location.origin; });
+// Where the service is: it may be below a path of another site.
+const address = new URL(".", location.href).href.replace(/\/$/, "");
+document.getElementById("address").textContent = address;
+document.querySelectorAll(".address").forEach((node) => { node.textContent = address; });
 
-const description = await (await fetch("/openapi.json")).json();
+const description = await (await fetch("openapi.json")).json();
 const resolve = (schema) => (schema?.$ref ? schema.$ref.split("/").slice(1).reduce((at, key) => at[key], description) : schema);
 
 function typeOf(schema) {

@@ -47,7 +47,7 @@ function showWaiting(file) {
 const megabytes = (bytes) => `${Math.round(bytes / 1e5) / 10} MB`;
 
 async function listModels() {
-  const models = await request("GET", "/v1/models");
+  const models = await request("GET", "v1/models");
   element("models").replaceChildren(...models.map((model) => {
     const card = document.createElement("label");
     card.className = "card";
@@ -65,7 +65,7 @@ async function listModels() {
 
 async function prepare() {
   await listModels(); // first, alone: it asks for the token if one is needed
-  limits = await request("GET", "/v1/limits");
+  limits = await request("GET", "v1/limits");
 }
 
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)?.value ?? "";
@@ -94,7 +94,7 @@ async function start(file) {
   if (lost) element("cancel").focus();
   try {
     const found = await separate(file, chosen("model"), chosen("quality"), progress, own.signal);
-    if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
+    if (result) request("DELETE", `v1/jobs/${result.id}`).catch(() => {});
     result = found;
     const { width, height } = found.layers.photo;
     show(found.layers);
@@ -193,7 +193,7 @@ element("cancel").addEventListener("click", () => running?.abort());
 element("again").addEventListener("click", () => photo && start(photo));
 element("another").addEventListener("click", () => {
   running?.abort();
-  if (result) request("DELETE", `/v1/jobs/${result.id}`).catch(() => {});
+  if (result) request("DELETE", `v1/jobs/${result.id}`).catch(() => {});
   result = null;
   arrange();
   element("file").focus();

@@ -70,10 +70,10 @@ export async function separate(file, model, quality, onProgress, signal) {
   form.append("model", model);
   form.append("quality", quality);
   onProgress("Sending the photo", 0);
-  let job = await request("POST", "/v1/jobs", {
+  let job = await request("POST", "v1/jobs", {
     body: form, signal, onSent: (share) => onProgress("Sending the photo", share),
   });
-  const forget = () => { request("DELETE", `/v1/jobs/${job.id}`).catch(() => {}); };
+  const forget = () => { request("DELETE", `v1/jobs/${job.id}`).catch(() => {}); };
   signal.addEventListener("abort", forget, { once: true });
   for (let pause = 150; job.state === "queued" || job.state === "running"; pause = Math.min(1000, pause * 1.3)) {
     if (job.state === "queued") {
@@ -83,12 +83,12 @@ export async function separate(file, model, quality, onProgress, signal) {
       onProgress(total ? `Separating: step ${done} of ${total}` : "Separating", total ? done / total : null);
     }
     await rest(pause, signal);
-    job = await request("GET", `/v1/jobs/${job.id}`, { signal });
+    job = await request("GET", `v1/jobs/${job.id}`, { signal });
   }
   if (job.state !== "done") throw new Refusal(422, job.error ?? "the separation was stopped");
   const layers = {};
   for (const layer of ["photo", "transmission", "reflection"]) {
-    const { blob } = await request("GET", `/v1/jobs/${job.id}/previews/${layer}`, { kind: "blob", signal });
+    const { blob } = await request("GET", `v1/jobs/${job.id}/previews/${layer}`, { kind: "blob", signal });
     layers[layer] = await createImageBitmap(blob);
   }
   signal.removeEventListener("abort", forget);
@@ -102,5 +102,5 @@ export async function render(id, { layers, strength, mask, format }) {
   form.append("strength", String(strength));
   form.append("format", format);
   if (mask) form.append("mask", mask, "mask.png");
-  return request("POST", `/v1/jobs/${id}/render`, { body: form, kind: "blob" });
+  return request("POST", `v1/jobs/${id}/render`, { body: form, kind: "blob" });
 }
