@@ -28,7 +28,7 @@ _WORDS = {
     **{"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "comment", "texts": "texts"},
     **{"dpi": "resolution", "time": "time of change"},
 }
-_WITHOUT_ALPHA = ("JPEG",)
+_WITHOUT_ALPHA = ("JPEG", "BMP")
 _WITHOUT_GREY = ("WEBP", "HEIF", "AVIF", "BMP")
 
 
@@ -60,7 +60,7 @@ def fitted(picture: Picture, format_name: str) -> tuple[Picture, str]:
         if not is_opaque(picture):
             raise InputError(
                 UNNAMED,
-                "has transparency, which JPEG cannot hold",
+                f"has transparency, which {format_name} cannot hold",
                 remedy=Remedy("choose {} png, tiff or webp", "format"),
             )
         picture = replace(picture, alpha=None)

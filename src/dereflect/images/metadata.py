@@ -6,6 +6,8 @@ offsets then point nowhere. Only a block that is damaged, or too large for its f
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,15 +203,13 @@ def _rebuilt(exif: bytes) -> bytes:
 
 
 def _loaded(exif: bytes) -> Image.Exif:
+    """What Pillow can read: it raises whatever damage leads it to, and what it has read by then counts."""
     block = Image.Exif()
-    try:
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
         block.load(exif)
-        for tag in (EXIF_FOLDER, GPS_FOLDER):
+        for tag in FOLDERS:
             block.get_ifd(tag)
-    except (
-        Exception
-    ):  # the reader raises whatever a damaged block leads it to; what it has read by then counts
-        return block
     return block
 
 
