@@ -64,8 +64,6 @@ class Mixture:
     The index in the source is taken modulo the source's length. An epoch is as long as all sources together,
     as in the published trainers.
 
-    An epoch is as long as all sources together, as in the published trainers.
-
     Args:
         sources: where samples come from; empty ones are refused.
         shares: probability of each; they sum to 1.

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from dereflect.data.choice import choose_source
 from dereflect.data.folders import data_folder
-from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Sample, SampleGenerators, Source
-from dereflect.data.pairs import pictures_by_stem, read_pairs
+from dereflect.data.mixture import Mixture, RealPairs, Sample, SampleGenerators, Source
+from dereflect.data.sources import pair_source, photo_source
 from dereflect.data.synthesis import dsrnet as rule
 from dereflect.data.synthesis.triplet import Random, Triplet
-from dereflect.errors import RecipeError
 from dereflect.images.picture import Array
 from dereflect.methods.residual_settings import Data
 
@@ -67,22 +66,12 @@ def training_samples(data: Data, folders: Mapping[str, Path], seed: int) -> Offe
         return Triplet.of(made.blended, made.transmission, made.blended - made.transmission)
 
     pairs_of = RealPairs if data.real_reflection == "signed" else ClippedPairs
-    sources: list[Source] = []
-    shares: list[float] = []
-    for name, share in data.shares.items():
-        if share == 0:
-            continue
-        shares.append(share)
+
+    def source(name: str) -> Source:
         if name == "synthetic":
-            folder = data_folder(folders, "photos", data.photos)
-            photos = list(pictures_by_stem(folder).values())
-            if len(photos) < 2:
-                raise RecipeError(
-                    f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
-                )
-            sources.append(PhotosBehindGlass(photos, geometry, behind_glass, seed))
-        else:
-            pairs = read_pairs(data_folder(folders, name, name), check_sizes=not data.align)
-            kept = [pair for pair in pairs if pair.name not in data.held_out_pairs]
-            sources.append(pairs_of(kept, geometry, data.align))
-    return OfferedMixture(sources, shares, seed, data.items)
+            return photo_source(folders, data.photos, geometry, behind_glass, seed)
+        folder = data_folder(folders, name, name)
+        return pair_source(folder, geometry, data.align, data.held_out_pairs, pairs_of)
+
+    shares = {name: share for name, share in data.shares.items() if share}
+    return OfferedMixture([source(name) for name in shares], list(shares.values()), seed, data.items)

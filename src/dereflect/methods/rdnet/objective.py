@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from dereflect.data.folders import data_folder
-from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
-from dereflect.data.pairs import pictures_by_stem, read_pairs
+from dereflect.data.mixture import Mixture, Source
+from dereflect.data.sources import pair_source, photo_source
 from dereflect.data.synthesis import rdnet as rule
 from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.errors import RecipeError
@@ -130,22 +130,10 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
     def behind_glass(clear: Array, mirrored: Array, random: Random) -> Triplet:
         return rule.mix(clear, mirrored, rule.draw(random, ranges=ranges))
 
-    sources: list[Source] = []
-    shares = []
-    for name, share in data.shares.items():
-        if share == 0:
-            continue
-        shares.append(share)
+    def source(name: str) -> Source:
         if name == "synthetic":
-            folder = data_folder(folders, "photos", data.photos)
-            photos = list(pictures_by_stem(folder).values())
-            if len(photos) < 2:
-                raise RecipeError(
-                    f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
-                )
-            sources.append(PhotosBehindGlass(photos, data.geometry, behind_glass, settings.seed))
-        else:
-            pairs = read_pairs(data_folder(folders, name, name), check_sizes=not data.align)
-            kept = [pair for pair in pairs if pair.name not in data.held_out_pairs]
-            sources.append(RealPairs(kept, data.geometry, data.align))
-    return Mixture(sources, shares, settings.seed)
+            return photo_source(folders, data.photos, data.geometry, behind_glass, settings.seed)
+        return pair_source(data_folder(folders, name, name), data.geometry, data.align, data.held_out_pairs)
+
+    shares = {name: share for name, share in data.shares.items() if share}
+    return Mixture([source(name) for name in shares], list(shares.values()), settings.seed)

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from dereflect.data.augment import JointGeometry
 from dereflect.data.folders import data_folder
-from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, Source
-from dereflect.data.pairs import pictures_by_stem, read_pairs
+from dereflect.data.mixture import Mixture, Source
+from dereflect.data.sources import pair_source, photo_source
 from dereflect.data.synthesis import ceilnet
 from dereflect.data.synthesis.triplet import Random, Triplet
-from dereflect.errors import RecipeError
 from dereflect.images.picture import Array
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
 from dereflect.methods.ytmt.criteria import Layer
@@ -147,24 +146,11 @@ def training_samples(settings: Settings, folders: Mapping[str, Path]) -> Mixture
     def behind_glass(clear: Array, mirrored: Array, random: Random) -> Triplet:
         return ceilnet.mix(clear, mirrored, ceilnet.draw(random, ranges=ranges))
 
-    photos: list[Path] = []
+    sources: list[Source] = []
+    shares = [share for share in (data.synthetic_share, 1 - data.synthetic_share) if share > 0]
     if data.synthetic_share > 0:
-        folder = data_folder(folders, "photos", data.photos)
-        photos = list(pictures_by_stem(folder).values())
-        if len(photos) < 2:
-            raise RecipeError(
-                f"data folder {folder} (photos)", f"needs at least two pictures, has {len(photos)}"
-            )
-    pairs = []
+        sources.append(photo_source(folders, data.photos, geometry, behind_glass, settings.seed))
     if data.synthetic_share < 1:
         folder = data_folder(folders, "real", data.real)
-        pairs = [
-            pair
-            for pair in read_pairs(folder, check_sizes=not data.align)
-            if pair.name not in data.held_out_pairs
-        ]
-    sources: list[Source] = [
-        PhotosBehindGlass(photos, geometry, behind_glass, settings.seed),
-        RealPairs(pairs, geometry, data.align),
-    ]
-    return Mixture(sources, [data.synthetic_share, 1 - data.synthetic_share], settings.seed)
+        sources.append(pair_source(folder, geometry, data.align, data.held_out_pairs))
+    return Mixture(sources, shares, settings.seed)
