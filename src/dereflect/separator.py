@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from dereflect._version import __version__
 from dereflect.catalog import load_method
 from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, release_memory
-from dereflect.errors import InputError
+from dereflect.errors import DereflectError, InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
+from dereflect.inference.faults import StreamFaults
 from dereflect.inference.finish import as_tensor, finish
 from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
 from dereflect.inference.prepare import Prepared, prepare
@@ -193,8 +195,11 @@ class Separator:
         mask: Any = None,
         quality: Quality | None = None,
         seed: int | None = None,
+        failed: Callable[[int, DereflectError], None] | None = None,
     ) -> Iterator[Separation]:
         """Separate pictures one after the other, in order, holding no more than a batch of them.
+
+        One that fails, for whatever reason, is left out, and the others come all the same.
 
         Args:
             inputs: pictures in any form that a call takes.
@@ -202,18 +207,43 @@ class Separator:
                 many, where the method can. A batch may round differently from single pictures in the last
                 bit.
             strength, mask, quality, seed: as for a call.
+            failed: told of each picture that fails: its number, from 0, and what is wrong.
 
         Raises:
-            InputError: at the first picture that cannot be used.
+            InputError: an argument cannot be used; or, at the end and without `failed`, pictures failed.
         """
         if batch_size < 1:
             raise InputError(batch_size, "give 1 or more", option="batch_size")
         traits = self.method.traits
         size = batch_size if traits.batchable and not traits.random else 1
-        for batch in batches((self._prepare(image, quality, seed) for image in inputs), size):
-            removals = [make_removal(strength, mask, each.picture, self.max_pixels) for each in batch]
-            for prepared, removal in zip(run(self._network, batch), removals, strict=True):
-                yield self._separation(prepared, removal)
+        faults = StreamFaults(failed)
+        waiting: deque[tuple[int, Removal]] = deque()
+
+        def prepared() -> Iterator[Prepared]:
+            for faults.seen, image in enumerate(inputs):
+                with faults.noted(faults.seen, image):
+                    each = self._prepare(image, quality, seed)
+                    removal = make_removal(strength, mask, each.picture, self.max_pixels)
+                    waiting.append((faults.seen, removal))
+                    yield each
+
+        for batch in batches(prepared(), size):
+            for each in self._run_all(batch):
+                number, removal = waiting.popleft()
+                result = None
+                with faults.noted(number):
+                    ran = run(self._network, [each])[0] if each.layers is None else each
+                    result = self._separation(ran, removal)
+                if result is not None:
+                    yield result
+        faults.finish()
+
+    def _run_all(self, batch: list[Prepared]) -> list[Prepared]:
+        """The network's results for a batch; the batch as it was where it is to be run singly."""
+        try:
+            return batch if len(batch) == 1 else run(self._network, batch)
+        except Exception:  # one of them is at fault, or they are too much at once
+            return batch
 
     def _prepare(self, image: Any, quality: Quality | None, seed: int | None) -> Prepared:
         settings = SeparatorSettings(
