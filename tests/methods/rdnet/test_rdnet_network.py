@@ -75,6 +75,24 @@ def test_reversible_gradients_are_those_of_plain_back_propagation(first: bool):
         assert torch.allclose(plain, saving, rtol=1e-7, atol=1e-8 * float(plain.abs().max()))
 
 
+def test_reversible_columns_follow_autocast():
+    torch.manual_seed(4)
+    column = Column((16, 16, 16, 16), (1, 1, 1, 1), first=False)
+    for parameter in column.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    sizes = [(16, 16, 16), (16, 16, 16), (16, 8, 8), (16, 4, 4), (16, 2, 2)]
+    inputs = [torch.randn(1, *size) for size in sizes]
+    found = []
+    for way in (Column.__call__, reversible):
+        mine = [value.clone().requires_grad_() for value in inputs]
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = way(column, mine[0], mine[1:])
+        torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+        found.append([value.grad for value in mine])
+    for plain, saving in zip(*found, strict=True):
+        assert ((plain - saving).norm() / plain.norm()).item() < 0.01
+
+
 def test_the_reversible_network_keeps_no_activations_of_its_columns():
     network = tiny_network().double().train()
     for stage in network.baseball.layers:

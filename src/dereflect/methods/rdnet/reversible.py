@@ -32,7 +32,13 @@ class ReversibleColumn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, column: Column, x: Tensor, *rest: Tensor) -> States:
         """The new states, computed without a graph."""
+        kind = x.device.type
         ctx.column = column
+        ctx.precision = {  # going backward, levels must be computed as they were
+            "device_type": kind,
+            "enabled": torch.is_autocast_enabled(kind),
+            "dtype": torch.get_autocast_dtype(kind),
+        }
         new = column.renew(x, rest[:4])
         ctx.save_for_backward(x, *new)
         return new
@@ -49,31 +55,37 @@ class ReversibleColumn(torch.autograd.Function):
         old: Tensor | None = None  # the old state of the level above
         for number in (3, 2, 1, 0):
             level, alpha, gradient = column.levels()[number], column.alphas()[number], of_new[number + 1]
-            value, to_below, to_above = level_backward(level, known[number], old, gradient, found)
+            with torch.autocast(**ctx.precision):
+                inputs, value = computed_again(level, known[number], old)
+            to_below, to_above = level_backward(level, inputs, value, gradient, found)
             if to_above is not None:
                 of_old[-1] = of_old[-1] + to_above
-            old = (known[number + 1] - value) / alpha
+            old = (known[number + 1] - value.detach()) / alpha
             found[alpha] = (old * gradient).sum((0, 2, 3), keepdim=True)
             of_old.append(alpha * gradient)
             of_new[number] = of_new[number] + to_below
         return None, of_new[0], *reversed(of_old), *(found[p] for p in column.parameters())
 
 
-def level_backward(
-    level: Level, below: Tensor, above: Tensor | None, gradient: Tensor, found: dict[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Compute a level once more and send `gradient` through it, to its parameters in `found` too.
-
-    Returns:
-        Its value, the gradient of the state below, and that of the state above where it has a way for it.
-    """
-    parameters = list(level.parameters())
+def computed_again(level: Level, below: Tensor, above: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    """A level's inputs, cut off from what made them, and its value with a graph down to them."""
     inputs = [below.detach().requires_grad_()]
     if level.fusion.from_above and above is not None:
         inputs.append(above.detach().requires_grad_())
     with torch.enable_grad():
-        value = level(inputs[0], inputs[1] if len(inputs) == 2 else None)
-        to_below, *others = torch.autograd.grad(value, [*inputs, *parameters], gradient)
+        return inputs, level(inputs[0], inputs[1] if len(inputs) == 2 else None)
+
+
+def level_backward(
+    level: Level, inputs: list[Tensor], value: Tensor, gradient: Tensor, found: dict[Tensor, Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Send `gradient` through a level, to its parameters in `found` too.
+
+    Returns:
+        The gradient of the state below, and that of the state above where there is a way for it.
+    """
+    parameters = list(level.parameters())
+    to_below, *others = torch.autograd.grad(value, [*inputs, *parameters], gradient.to(value.dtype))
     to_above = others.pop(0) if len(inputs) == 2 else None
     found.update(zip(parameters, others, strict=True))
-    return value.detach(), to_below, to_above
+    return to_below, to_above
