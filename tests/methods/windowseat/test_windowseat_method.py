@@ -228,6 +228,14 @@ def test_too_little_memory_is_told_before_loading(hub, monkeypatch: pytest.Monke
         load_method("windowseat", settings(hub))
 
 
+def test_weights_that_do_not_fit_in_a_wider_dtype_are_not_widened(hub, monkeypatch: pytest.MonkeyPatch):
+    method, _ = load_method("windowseat", settings(hub))
+    monkeypatch.setattr(fetch, "available_memory", lambda device: 1000)
+    with pytest.raises(InputError, match=r"in float32 needs about .* GB more on cpu, 0 GB are free"):
+        method.prepare(torch.device("cpu"), torch.float32)
+    method.prepare(torch.device("cpu"), torch.bfloat16)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is there")
 def test_four_bits_without_bitsandbytes_is_one_line(hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fetch, "check_memory", lambda base, quantised: None)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dereflect.devices import available_memory
 from dereflect.downloads import ReportBytes, fetch_from_hub
@@ -93,6 +94,28 @@ def check_memory(base: Path, quantised: bool) -> None:
         raise InputError(
             None,
             f"windowseat needs about {needed / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB are free{less}",
+        )
+
+
+def check_move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse to bring weights to a device or a dtype where they do not fit.
+
+    Raises:
+        InputError: too little memory; says how much is needed, and what needs less.
+    """
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    wanted = numbers * torch.finfo(dtype).bits // 8
+    held = sum(p.numel() * p.element_size() for p in network.parameters() if p.device.type == device.type)
+    free = available_memory(device)
+    if wanted - held > free:
+        name = str(dtype).removeprefix("torch.")
+        raise InputError(
+            None,
+            f"windowseat in {name} needs about {(wanted - held) / 1e9:.0f} GB more on {device}, "
+            f"{free / 1e9:.0f} GB are free",
+            remedy=Remedy(
+                "{} needs less, {} least", Option("dtype", "bfloat16"), Option("quantised", "on", True)
+            ),
         )
 
 

@@ -92,11 +92,16 @@ class WindowSeatMethod(Method):
         return torch.stack([torch.randn(shape, generator=generator, device=device) for _ in range(count)])
 
     def prepare(self, device: torch.device, dtype: torch.dtype) -> Method:
-        """Move to `device`; weights take `dtype`, unless they are in 4 bits, which stay."""
+        """Move to `device`; weights take `dtype`, unless they are in 4 bits, which stay.
+
+        Raises:
+            InputError: they do not fit there.
+        """
         self.dtype = dtype
         if self.options.quantised:
             self.step.vae.to(device)
         else:
+            fetch.check_move(self.step, device, dtype)
             self.step.to(device=device, dtype=dtype)
         return self.eval()
 
