@@ -42,12 +42,14 @@ class RemoteFile:
     licence: str
     """Of the file; "not stated" where the authors state none."""
     sha256: str = ""
-    """As its authors publish it; "" where they publish none, and the first use records it."""
+    """As published, all digits or the first eight or more; "" if none is, and the first use records it."""
+    file_name: str = ""
+    """File name at its source, where the address does not end in it."""
 
     @property
     def name(self) -> str:
         """File name, as at its source."""
-        return self.url.rpartition("/")[2]
+        return self.file_name or self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

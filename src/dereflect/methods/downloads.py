@@ -14,6 +14,7 @@ from dereflect.downloads import ReportBytes, fetch
 from dereflect.errors import InputError, ModelError, Option, Remedy
 from dereflect.files import writing
 from dereflect.methods.card import ModelCard, RemoteFile
+from dereflect.methods.drive import fetch_from_drive, is_on_drive
 from dereflect.weights import cache_folder
 
 Say = Callable[[str], None]
@@ -94,4 +95,7 @@ def _place(card: ModelCard, file: RemoteFile) -> Path:
 
 
 def _checked(card: ModelCard, file: RemoteFile, report: ReportBytes | None = None) -> Path:
-    return fetch(file.url, _place(card, file), f"sha256:{file.sha256}" if file.sha256 else "", report=report)
+    place = _place(card, file)
+    if is_on_drive(file.url):
+        fetch_from_drive(file.url, place, report)
+    return fetch(file.url, place, f"sha256:{file.sha256}" if file.sha256 else "", report=report)

@@ -100,6 +100,14 @@ def load_vgg19(source: str | os.PathLike[str] | None = None, taps: tuple[int, ..
     return network
 
 
+def find_vgg19() -> Path | None:
+    """The weights file that `load_vgg19` takes unasked, or None if there is none."""
+    try:
+        return _find_weights(None)
+    except ModelError:
+        return None
+
+
 def vgg19_state(checkpoint: Mapping[str, Tensor], last: int = LEVEL_LAYERS[-1]) -> dict[str, Tensor]:
     """The entries of a VGG-19 checkpoint that are used: no classifier, no layers after `last`."""
     pattern = re.compile(r"features\.(\d+)\.(weight|bias)")

@@ -1,11 +1,14 @@
 import re
+import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
-from dereflect.catalog import load_method
-from dereflect.errors import InputError, ModelError
+from dereflect.catalog import family, load_method
+from dereflect.errors import InputError, MissingExtra, ModelError
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.method import YtmtMethod
 from dereflect.methods.ytmt.two_stage import YtmtSystem, build_network
@@ -150,8 +153,75 @@ def test_vgg_with_a_wrong_checksum_is_refused(vgg_file: Path, tmp_path: Path):
 
 
 def test_named_model_says_what_to_fetch():
-    with pytest.raises(ModelError, match=r"ytmt_uct_sirs.*weights=PATH.*'default'"):
+    with pytest.raises(ModelError, match=r"308 MB from https://drive.*575 MB.*models download ytmt --yes"):
         load_method("ytmt")
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for gdown, which gives the file that is returned here."""
+    path = tmp_path / "on_drive.pt"
+    torch.save(official(narrow("uct_old")), path)
+
+    def download(*, id: str, output: str, **_) -> None:
+        assert id == "1yOKFzhhFUdbKzU3eafYKFLN7AdHqW4_7"
+        shutil.copyfile(path, output)
+
+    monkeypatch.setitem(sys.modules, "gdown", types.SimpleNamespace(download=download))
+    return path
+
+
+def fetch_ytmt(yes: bool = True, **sources: Path) -> Path:
+    given = {part: str(path) for part, path in sources.items()}
+    return family("ytmt").fetch("ytmt", yes, given, lambda words: None)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "cache/ytmt").glob("*"))
+
+
+def test_the_authors_file_comes_from_drive_and_is_found_by_name(drive: Path, vgg_file: Path, tmp_path: Path):
+    fetch_ytmt(vgg=vgg_file)
+    name = "ytmt_uct_sirs_68_077_00595364.pt"
+    assert kept(tmp_path) == ["model", name, f"{name}.sha256"]
+    assert load_method("ytmt")[0].config == narrow("uct_old")
+    assert load_method("ytmt")[0].system.vgg is not None
+
+
+def test_nothing_comes_from_drive_without_consent(drive: Path, vgg_file: Path, tmp_path: Path):
+    with pytest.raises(ModelError, match=r"308 MB from https://drive.*not stated.*setting weights=FILE"):
+        fetch_ytmt(yes=False, vgg=vgg_file)
+    assert kept(tmp_path) == []
+
+
+def test_a_file_that_was_fetched_by_hand_needs_neither_drive_nor_consent(
+    drive: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    fetch_ytmt(yes=False, weights=drive, vgg=vgg_file)
+    assert load_method("ytmt")[0].config == narrow("uct_old")
+
+
+def test_without_gdown_the_extra_and_the_way_by_hand_are_named(
+    vgg_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    by_hand = r"\[drive\]', or open https://drive.google.com/file/d/1yO.*/view .*cache/ytmt/ytmt_uct.*\.pt$"
+    with pytest.raises(MissingExtra, match=by_hand):
+        fetch_ytmt(vgg=vgg_file)
+
+
+def test_a_page_in_place_of_the_file_is_not_kept(drive: Path, vgg_file: Path, tmp_path: Path):
+    drive.write_text("<!DOCTYPE html><p>Too many users have viewed this file")
+    with pytest.raises(ModelError, match=r"a page instead of the file; .* in a browser"):
+        fetch_ytmt(vgg=vgg_file)
+    assert kept(tmp_path) == []
+
+
+def test_a_vgg_that_is_not_there_is_named_before_anything_is_fetched(drive: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        fetch_ytmt(vgg=tmp_path / "no.pth")
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """YTMT, as the catalog knows it."""
 
-from dereflect.methods.card import ModelCard, Score
+from dereflect.methods.card import ModelCard, RemoteFile, Score
 from dereflect.methods.family import Family
 
 FAMILY = Family(
@@ -13,15 +13,32 @@ FAMILY = Family(
             summary="two-stage dual-stream network UCT of Hu & Guo; the authors' checkpoint or your own",
             paper="arXiv 2110.10546 (NeurIPS 2021)",
             licence="weights: the authors' terms; VGG-19: torchvision's",
-            weights="fetch ytmt_uct_sirs_68_077_00595364.pt and VGG-19 (see docs/methods/ytmt.md)",
+            weights="fetched by  dereflect models download ytmt",
             megabytes=308.0,
             title="YTMT, a research network of 2021",
             plain="Slower than the everyday model. Works on small photos best.",
             trained_on="7,643 pairs of VOC2012 pictures behind synthetic glass, and 89 real pairs "
             "(Zhang et al. 2018)",
             published=(Score("real20", 23.26, 0.806, "ytmt", "the paper, table 1, YTMT-UCT"),),
+            files=(
+                RemoteFile(
+                    "weights",
+                    "https://drive.google.com/file/d/1yOKFzhhFUdbKzU3eafYKFLN7AdHqW4_7/view",
+                    308.0,
+                    "not stated",
+                    file_name="ytmt_uct_sirs_68_077_00595364.pt",
+                ),
+                RemoteFile(
+                    "vgg",
+                    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+                    575.0,
+                    "torchvision's, BSD-3-Clause; trained on ImageNet",
+                    sha256="dcbb9e9d",  # the digits that its name holds
+                ),
+            ),
         ),
     ),
     options=".method:YtmtOptions",
+    download=".method:download",
     objectives={"ytmt": ".objective:YtmtObjective"},
 )

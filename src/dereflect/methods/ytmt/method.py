@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,17 +11,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dereflect.errors import ModelError
+from dereflect.downloads import ReportBytes
+from dereflect.errors import InputError, ModelError
+from dereflect.methods.card import ModelCard
 from dereflect.methods.contract import Method, Progress, Traits
+from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.options import MethodOptions
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
+from dereflect.methods.ytmt.family import FAMILY
 from dereflect.methods.ytmt.fast.system import FastSystem
 from dereflect.methods.ytmt.official import config_of, network_states, system_state
 from dereflect.methods.ytmt.two_stage import YtmtSystem
-from dereflect.nn.vgg import Vgg19, load_vgg19
-from dereflect.weights import check_keys, read_checkpoint, read_config
-
-PUBLISHED = "ytmt_uct_sirs_68_077_00595364.pt"
+from dereflect.nn.vgg import Vgg19, find_vgg19, load_vgg19
+from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
 
 
 class YtmtOptions(MethodOptions):
@@ -127,18 +130,19 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: YtmtOptions) -
 
 
 def from_name(name: str, options: YtmtOptions) -> YtmtMethod:
-    """The published model, from the file given as ``weights=PATH``.
+    """The published model, from the setting ``weights`` or from what ``dereflect models download`` kept.
 
-    The file itself has to be fetched by hand.
+    Raises:
+        ModelError: it is not there (says what to fetch, from where, how large and under which licence).
     """
-    if options.weights is None:
-        raise ModelError(
-            name,
-            f"its weights are the authors' {PUBLISHED}; fetch it from "
-            "github.com/mingcv/YTMT-Strategy and give its path as the model, or weights=PATH; the model "
-            "'default' needs no download",
-        )
-    return from_path(Path(options.weights).expanduser(), options)
+    if options.weights is not None:
+        return from_path(Path(options.weights).expanduser(), options)
+    converted = _converted(name)
+    if (converted / "config.json").is_file():
+        return from_path(converted, options)
+    vgg = options.vgg or _found_vgg()
+    files = local_files(_card(name, vgg))
+    return from_path(files["weights"], options.model_copy(update={"vgg": vgg or str(files["vgg"])}))
 
 
 def from_path(path: Path, options: YtmtOptions) -> YtmtMethod:
@@ -156,6 +160,42 @@ def from_path(path: Path, options: YtmtOptions) -> YtmtMethod:
     if not recognises(checkpoint):
         raise ModelError(path, f"not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
     return from_checkpoint(path, checkpoint, options)
+
+
+def download(
+    name: str, yes: bool, sources: Mapping[str, str], say: Say, report: ReportBytes | None = None
+) -> Path:
+    """Fetch the authors' checkpoint and VGG-19, and convert them into one folder.
+
+    A VGG-19 that `load_vgg19` would find is taken instead of fetched; see
+    `dereflect.methods.family.Download`.
+    """
+    vgg = sources.get("vgg") or _found_vgg()
+    if vgg is not None and not Path(vgg).expanduser().exists():
+        raise InputError(vgg, "no such file", setting="vgg")
+    card = _card(name, vgg)
+    download_files(card, yes, {part: path for part, path in sources.items() if part != "vgg"}, say, report)
+    files = local_files(card)
+    converted = _converted(name)
+    say(f"converting to {converted}")
+    method = from_path(files["weights"], YtmtOptions(vgg=vgg or str(files["vgg"])))
+    method.save_pretrained(converted)
+    return converted
+
+
+def _card(name: str, vgg: str | None) -> ModelCard:
+    """The card, without VGG-19 among its files where that is at hand: it is read from where it lies."""
+    card = FAMILY.card(name)
+    return card if vgg is None else replace(card, files=card.files[:1])
+
+
+def _found_vgg() -> str | None:
+    found = find_vgg19()
+    return None if found is None else str(found)
+
+
+def _converted(name: str) -> Path:
+    return cache_folder() / name / "model"
 
 
 def _vgg(config: YtmtConfig, options: YtmtOptions) -> Vgg19 | None:
