@@ -110,7 +110,7 @@ def test_keys_that_do_not_fit_are_named(tmp_path: Path, vgg: Vgg19):
 
 def test_foreign_files_are_refused_in_one_line(tmp_path: Path):
     foreign = saved({"a": torch.zeros(1)}, tmp_path / "foreign.pt")
-    with pytest.raises(DereflectError, match=r"foreign\.pt.*not a DSRNet") as caught:
+    with pytest.raises(DereflectError, match=r"foreign\.pt.*not a checkpoint of DSRNet") as caught:
         load_method("dsrnet", {"weights": str(foreign)})
     assert "\n" not in str(caught.value)
 

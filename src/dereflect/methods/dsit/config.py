@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dereflect.errors import ModelError
+from dereflect.methods.configs import read_fields, refused
 from dereflect.nn.swin import SwinConfig
 
 Five = tuple[int, int, int, int, int]
@@ -37,8 +38,8 @@ class DSITConfig:
     """Mutually gated blocks of the same levels."""
 
     def __post_init__(self) -> None:
-        def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError("DSIT config", f"{field}={getattr(self, field)!r} {remedy}")
+        def refuse(field: str, reason: str) -> ModelError:
+            return refused("DSIT", self, field, reason)
 
         for field, length in (("heads", 5), ("attention_blocks", 5), ("gated_blocks", 5), ("swin_depths", 4)):
             if len(getattr(self, field)) != length:
@@ -67,15 +68,4 @@ def config_from(settings: Mapping[str, Any], source: str) -> DSITConfig:
     Raises:
         ModelError: an unknown key or a value of the wrong type; names `source` and the key.
     """
-    known = {field.name: field for field in fields(DSITConfig)}
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in known:
-            raise ModelError(source, f"unknown DSIT setting '{key}'; one of {', '.join(known)}")
-        several = isinstance(known[key].default, tuple)
-        numbers = value if several and isinstance(value, list | tuple) else [value]
-        if several != isinstance(value, list | tuple) or not all(type(number) is int for number in numbers):
-            wanted = "a list of whole numbers" if several else "a whole number"
-            raise ModelError(source, f"DSIT setting {key} must be {wanted} (got {value!r})")
-        values[key] = tuple(value) if several else value
-    return DSITConfig(**values)
+    return read_fields(DSITConfig, "DSIT", settings, source)

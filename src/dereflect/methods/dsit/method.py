@@ -11,17 +11,17 @@ from pydantic import Field
 from torch import Tensor
 
 from dereflect.downloads import ReportBytes
-from dereflect.errors import ModelError
 from dereflect.methods.checkpoints import StateDict, network_state
 from dereflect.methods.contract import Method, Progress, Traits
-from dereflect.methods.downloads import Say, download_files, local_files
+from dereflect.methods.downloads import Say
 from dereflect.methods.dsit.config import DSITConfig, config_from
 from dereflect.methods.dsit.family import FAMILY
 from dereflect.methods.dsit.fast.network import separate
 from dereflect.methods.dsit.network import DSIT
 from dereflect.methods.dsit.official import INDEX, MARKS, config_of, load_into
+from dereflect.methods.model_files import ModelFiles
 from dereflect.methods.options import MethodOptions
-from dereflect.weights import cache_folder, read_checkpoint, read_config
+from dereflect.weights import read_checkpoint
 
 
 class DSITOptions(MethodOptions):
@@ -90,12 +90,7 @@ def from_name(name: str, options: DSITOptions) -> DSITMethod:
     Raises:
         ModelError: it is not there (says what to fetch, from where, how large and under which licence).
     """
-    if options.weights is not None:
-        return from_path(Path(options.weights).expanduser())
-    converted = _converted(name)
-    if (converted / "config.json").is_file():
-        return from_path(converted)
-    return from_path(local_files(FAMILY.card(name))["weights"])
+    return MODELS.read_published(FAMILY.card(name), options.weights, options)
 
 
 def from_path(path: Path) -> DSITMethod:
@@ -104,16 +99,7 @@ def from_path(path: Path) -> DSITMethod:
     Raises:
         ModelError: of another method.
     """
-    if path.is_dir():
-        family, config = read_config(path)
-        if family != DSITMethod.family:
-            raise ModelError(path, f"is a model of '{family}', not of DSIT")
-        return from_folder(path, config, DSITOptions())
-    checkpoint = read_checkpoint(path)
-    if not recognises(checkpoint):
-        keys = ", ".join(list(checkpoint)[:5])
-        raise ModelError(path, f"is not a DSIT checkpoint (its first keys: {keys})")
-    return from_checkpoint(path, checkpoint, DSITOptions())
+    return MODELS.read(path, DSITOptions())
 
 
 def download(
@@ -123,16 +109,7 @@ def download(
 
     The checkpoint may hold the optimizer's state and the loss's VGG-19: the network alone is kept.
     """
-    card = FAMILY.card(name)
-    download_files(card, yes, sources, say, report)
-    converted = _converted(name)
-    say(f"converting to {converted}")
-    from_path(local_files(card)["weights"]).save_pretrained(converted)
-    return converted
-
-
-def _converted(name: str) -> Path:
-    return cache_folder() / name / "model"
+    return MODELS.download(FAMILY.card(name), DSITOptions(), yes, sources, say, report)
 
 
 def _built(config: DSITConfig, state: StateDict, source: str) -> DSITMethod:
@@ -140,3 +117,6 @@ def _built(config: DSITConfig, state: StateDict, source: str) -> DSITMethod:
         method = DSITMethod(config)
     load_into(method.network, state, source)
     return method.eval()
+
+
+MODELS = ModelFiles("DSIT", DSITMethod.family, recognises, from_checkpoint, from_folder)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dereflect.errors import ModelError
+from dereflect.methods.configs import read_fields, refused
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class DSRNetConfig:
     """Whether both streams scale a block's second stage alike."""
 
     def __post_init__(self) -> None:
-        def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError("DSRNet config", f"{field}={getattr(self, field)!r} {remedy}")
+        def refuse(field: str, reason: str) -> ModelError:
+            return refused("DSRNet", self, field, reason)
 
         if self.width < 1:
             raise refuse("width", "must be positive")
@@ -65,15 +66,4 @@ def config_from(settings: Mapping[str, Any], source: str) -> DSRNetConfig:
     Raises:
         ModelError: an unknown key or a value of the wrong type; names `source` and the key.
     """
-    known = {field.name: field for field in fields(DSRNetConfig)}
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in known:
-            raise ModelError(source, f"unknown DSRNet setting '{key}'; one of {', '.join(known)}")
-        wanted = type(known[key].default)
-        given = tuple(value) if wanted is tuple and isinstance(value, list) else value
-        numbers = given if isinstance(given, tuple) else ()
-        if type(given) is not wanted or not all(type(number) is int for number in numbers):
-            raise ModelError(source, f"DSRNet setting {key} is of the wrong type (got {value!r})")
-        values[key] = given
-    return DSRNetConfig(**values)
+    return read_fields(DSRNetConfig, "DSRNet", settings, source)

@@ -14,15 +14,16 @@ from dereflect.downloads import ReportBytes
 from dereflect.errors import ModelError
 from dereflect.methods.checkpoints import StateDict, network_state
 from dereflect.methods.contract import Method, Progress, Traits
-from dereflect.methods.downloads import Say, download_files, local_files
+from dereflect.methods.downloads import Say
 from dereflect.methods.dsrnet.config import DSRNetConfig, config_from
 from dereflect.methods.dsrnet.family import FAMILY
 from dereflect.methods.dsrnet.fast import separate
 from dereflect.methods.dsrnet.network import DSRNet
 from dereflect.methods.dsrnet.official import MARKS, SECOND, config_of, features_of, load_into
+from dereflect.methods.model_files import ModelFiles
 from dereflect.methods.options import MethodOptions
 from dereflect.nn.vgg import Vgg19, load_vgg19
-from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
+from dereflect.weights import check_keys, read_checkpoint
 
 
 class DSRNetOptions(MethodOptions):
@@ -126,12 +127,7 @@ def from_name(name: str, options: DSRNetOptions) -> DSRNetMethod:
     Raises:
         ModelError: it is not there (says what to fetch, from where, how large and under which licence).
     """
-    if options.weights is not None:
-        return from_path(Path(options.weights).expanduser(), options)
-    converted = _converted(name)
-    if (converted / "config.json").is_file():
-        return from_path(converted, options)
-    return from_path(local_files(FAMILY.card(name))["weights"], options)
+    return MODELS.read_published(FAMILY.card(name), options.weights, options)
 
 
 def from_path(path: Path, options: DSRNetOptions) -> DSRNetMethod:
@@ -140,16 +136,7 @@ def from_path(path: Path, options: DSRNetOptions) -> DSRNetMethod:
     Raises:
         ModelError: of another method.
     """
-    if path.is_dir():
-        family, config = read_config(path)
-        if family != DSRNetMethod.family:
-            raise ModelError(path, f"is a model of '{family}', not of DSRNet")
-        return from_folder(path, config, options)
-    checkpoint = read_checkpoint(path)
-    if not recognises(checkpoint):
-        keys = ", ".join(list(checkpoint)[:5])
-        raise ModelError(path, f"is not a DSRNet checkpoint (its first keys: {keys})")
-    return from_checkpoint(path, checkpoint, options)
+    return MODELS.read(path, options)
 
 
 def download(
@@ -159,16 +146,7 @@ def download(
 
     The checkpoint may hold the optimizer's state: the network and the VGG-19 that it sees are kept for use.
     """
-    card = FAMILY.card(name)
-    download_files(card, yes, sources, say, report)
-    converted = _converted(name)
-    say(f"converting to {converted}")
-    from_path(local_files(card)["weights"], DSRNetOptions()).save_pretrained(converted)
-    return converted
-
-
-def _converted(name: str) -> Path:
-    return cache_folder() / name / "model"
+    return MODELS.download(FAMILY.card(name), DSRNetOptions(), yes, sources, say, report)
 
 
 def _vgg(features: StateDict, options: DSRNetOptions, source: str) -> Vgg19 | None:
@@ -190,3 +168,6 @@ def _built(config: DSRNetConfig, state: StateDict, source: str, vgg: Vgg19 | Non
     load_into(method.network, state, source)
     method.vgg = vgg
     return method.eval()
+
+
+MODELS = ModelFiles("DSRNet", DSRNetMethod.family, recognises, from_checkpoint, from_folder)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dereflect.errors import ModelError
+from dereflect.methods.configs import read_fields, refused
 from dereflect.nn.convnext import ConvNeXtConfig
 from dereflect.nn.focalnet import FocalNetConfig
 
@@ -59,8 +60,8 @@ class RDNetConfig:
         if not 0 <= self.drop_rate < 1:
             raise self._refused("drop_rate", "must be in [0, 1)")
 
-    def _refused(self, field: str, remedy: str) -> ModelError:
-        return ModelError("RDNet config", f"{field}={getattr(self, field)!r} {remedy}")
+    def _refused(self, field: str, reason: str) -> ModelError:
+        return refused("RDNet", self, field, reason)
 
     @property
     def backbone(self) -> FocalNetConfig:
@@ -79,13 +80,4 @@ def config_from(settings: Mapping[str, Any], source: str) -> RDNetConfig:
     Raises:
         ModelError: an unknown key or a value of the wrong type; names `source` and the key.
     """
-    known = {field.name: field for field in fields(RDNetConfig)}
-    for key, value in settings.items():
-        if key not in known:
-            raise ModelError(source, f"unknown RDNet setting '{key}'; one of {', '.join(known)}")
-        wanted = type(known[key].default)
-        numbers = isinstance(value, (list, tuple)) and all(type(part) is int for part in value)
-        if not (numbers if wanted is tuple else type(value) is wanted):
-            kind = "list of integers" if wanted is tuple else wanted.__name__
-            raise ModelError(source, f"RDNet setting {key} must be of type {kind} (got {value!r})")
-    return RDNetConfig(**settings)
+    return read_fields(RDNetConfig, "RDNet", settings, source)

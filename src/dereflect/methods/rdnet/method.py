@@ -14,7 +14,8 @@ from dereflect.downloads import ReportBytes
 from dereflect.errors import InputError, ModelError
 from dereflect.methods.checkpoints import StateDict
 from dereflect.methods.contract import Method, Progress, Traits
-from dereflect.methods.downloads import Say, download_files, local_files
+from dereflect.methods.downloads import Say
+from dereflect.methods.model_files import ModelFiles
 from dereflect.methods.options import MethodOptions
 from dereflect.methods.rdnet.config import Order, RDNetConfig, config_from
 from dereflect.methods.rdnet.family import FAMILY
@@ -28,7 +29,7 @@ from dereflect.methods.rdnet.official import (
     modern_state,
     network_state,
 )
-from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
+from dereflect.weights import check_keys, read_checkpoint
 
 
 class RDNetOptions(MethodOptions):
@@ -130,12 +131,7 @@ def from_name(name: str, options: RDNetOptions) -> RDNetMethod:
     Raises:
         ModelError: it is not there (says what to fetch, from where, how large and under which licence).
     """
-    if options.weights is not None:
-        return from_path(Path(options.weights).expanduser(), options)
-    converted = _converted(name)
-    if (converted / "config.json").is_file():
-        return from_path(converted, options)
-    return from_path(local_files(FAMILY.card(name))["weights"], options)
+    return MODELS.read_published(FAMILY.card(name), options.weights, options)
 
 
 def from_path(path: Path, options: RDNetOptions) -> RDNetMethod:
@@ -144,16 +140,7 @@ def from_path(path: Path, options: RDNetOptions) -> RDNetMethod:
     Raises:
         ModelError: of another method.
     """
-    if path.is_dir():
-        family, config = read_config(path)
-        if family != RDNetMethod.family:
-            raise ModelError(path, f"is a model of '{family}', not of RDNet")
-        return from_folder(path, config, options)
-    checkpoint = read_checkpoint(path)
-    if not recognises(checkpoint):
-        keys = ", ".join(list(checkpoint)[:5])
-        raise ModelError(path, f"is not an RDNet checkpoint (its first keys: {keys})")
-    return from_checkpoint(path, checkpoint, options)
+    return MODELS.read(path, options)
 
 
 def download(
@@ -164,16 +151,7 @@ def download(
     The checkpoint may hold the optimizer's state, three times the size of the network: what is kept for use
     is the network alone.
     """
-    card = FAMILY.card(name)
-    download_files(card, yes, sources, say, report)
-    converted = _converted(name)
-    say(f"converting to {converted}")
-    from_path(local_files(card)["weights"], RDNetOptions()).save_pretrained(converted)
-    return converted
-
-
-def _converted(name: str) -> Path:
-    return cache_folder() / name / "model"
+    return MODELS.download(FAMILY.card(name), RDNetOptions(), yes, sources, say, report)
 
 
 def _with_classifier(state: StateDict, old: bool, path: Path, options: RDNetOptions) -> StateDict:
@@ -201,3 +179,6 @@ def _built(config: RDNetConfig, state: StateDict, source: str) -> RDNetMethod:
     check_keys(method.state_dict(), state, source)
     method.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return method.eval()
+
+
+MODELS = ModelFiles("RDNet", RDNetMethod.family, recognises, from_checkpoint, from_folder)

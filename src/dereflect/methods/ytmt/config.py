@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dereflect.errors import ModelError
+from dereflect.methods.configs import read_fields, refused
 from dereflect.nn.exchange import Exchange
 from dereflect.nn.vgg import LEVEL_CHANNELS
 
@@ -41,8 +42,8 @@ class YtmtConfig:
     """Whether the outputs pass a sigmoid (off for denoising)."""
 
     def __post_init__(self) -> None:
-        def refuse(field: str, remedy: str) -> ModelError:
-            return ModelError("YTMT config", f"{field}={getattr(self, field)!r} {remedy}")
+        def refuse(field: str, reason: str) -> ModelError:
+            return refused("YTMT", self, field, reason)
 
         if self.shape not in get_args(Shape):
             raise refuse("shape", f"is unknown; one of {', '.join(get_args(Shape))}")
@@ -95,11 +96,4 @@ def config_from(settings: Mapping[str, Any], source: str) -> YtmtConfig:
     Raises:
         ModelError: an unknown key or a value of the wrong type; names `source` and the key.
     """
-    known = {field.name: field for field in fields(YtmtConfig)}
-    for key, value in settings.items():
-        if key not in known:
-            raise ModelError(source, f"unknown YTMT setting '{key}'; one of {', '.join(known)}")
-        wanted = type(known[key].default)
-        if type(value) is not wanted:
-            raise ModelError(source, f"YTMT setting {key} must be of type {wanted.__name__} (got {value!r})")
-    return YtmtConfig(**settings)
+    return read_fields(YtmtConfig, "YTMT", settings, source)

@@ -16,6 +16,7 @@ from dereflect.errors import InputError, ModelError
 from dereflect.methods.card import ModelCard
 from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say, download_files, local_files
+from dereflect.methods.model_files import ModelFiles, converted_folder
 from dereflect.methods.options import MethodOptions
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
 from dereflect.methods.ytmt.family import FAMILY
@@ -23,7 +24,7 @@ from dereflect.methods.ytmt.fast.system import FastSystem
 from dereflect.methods.ytmt.official import config_of, network_states, system_state
 from dereflect.methods.ytmt.two_stage import YtmtSystem
 from dereflect.nn.vgg import Vgg19, find_vgg19, load_vgg19
-from dereflect.weights import cache_folder, check_keys, read_checkpoint, read_config
+from dereflect.weights import check_keys, read_checkpoint
 
 
 class YtmtOptions(MethodOptions):
@@ -137,7 +138,7 @@ def from_name(name: str, options: YtmtOptions) -> YtmtMethod:
     """
     if options.weights is not None:
         return from_path(Path(options.weights).expanduser(), options)
-    converted = _converted(name)
+    converted = converted_folder(FAMILY.card(name))
     if (converted / "config.json").is_file():
         return from_path(converted, options)
     vgg = options.vgg or _found_vgg()
@@ -151,15 +152,7 @@ def from_path(path: Path, options: YtmtOptions) -> YtmtMethod:
     Raises:
         ModelError: of another method.
     """
-    if path.is_dir():
-        family, config = read_config(path)
-        if family != YtmtMethod.family:
-            raise ModelError(path, f"is a model of '{family}', not of YTMT")
-        return from_folder(path, config, options)
-    checkpoint = read_checkpoint(path)
-    if not recognises(checkpoint):
-        raise ModelError(path, f"not a YTMT checkpoint (its first keys: {', '.join(list(checkpoint)[:5])})")
-    return from_checkpoint(path, checkpoint, options)
+    return MODELS.read(path, options)
 
 
 def download(
@@ -176,7 +169,7 @@ def download(
     card = _card(name, vgg)
     download_files(card, yes, {part: path for part, path in sources.items() if part != "vgg"}, say, report)
     files = local_files(card)
-    converted = _converted(name)
+    converted = converted_folder(FAMILY.card(name))
     say(f"converting to {converted}")
     method = from_path(files["weights"], YtmtOptions(vgg=vgg or str(files["vgg"])))
     method.save_pretrained(converted)
@@ -194,10 +187,6 @@ def _found_vgg() -> str | None:
     return None if found is None else str(found)
 
 
-def _converted(name: str) -> Path:
-    return cache_folder() / name / "model"
-
-
 def _vgg(config: YtmtConfig, options: YtmtOptions) -> Vgg19 | None:
     if not config.hypercolumn or options.vgg == "none":
         return None
@@ -206,3 +195,6 @@ def _vgg(config: YtmtConfig, options: YtmtOptions) -> Vgg19 | None:
 
 def _vgg_entries(system: YtmtSystem) -> dict[str, Tensor]:
     return {key: value for key, value in system.state_dict().items() if key.startswith("vgg.")}
+
+
+MODELS = ModelFiles("YTMT", YtmtMethod.family, recognises, from_checkpoint, from_folder)
