@@ -249,3 +249,16 @@ def test_without_metadata_only_the_profile_is_written(facts, wide_profile):
     found = facts(images.encode(picture, "PNG", metadata=False))
     assert "PNG:Title" not in found
     assert images.read(images.encode(picture, "PNG", metadata=False)).metadata.icc == wide_profile
+
+
+def test_what_only_the_original_can_vouch_for_is_not_kept_and_noted():
+    credentials = segment(0xEB, b"JP\0\1\0\0\0\1" + b"jumb....jumdc2pa" + bytes(20))
+    gain_map = segment(0xE2, b"urn:iso:std:iso:ts:21496:-1\0" + bytes(4))
+    assert images.read(jpeg(photo(), credentials)).notes == ("its content credentials are not kept",)
+    assert images.read(jpeg(photo(), gain_map)).notes == ("its gain map is not kept",)
+    assert images.read(png(levels(), 8, chunk(b"caBX", b"jumb"))).notes == (
+        "its content credentials are not kept",
+    )
+    assert images.read(tiff(levels(), 8, extra=[(34735, 3, [1, 1, 0, 0])])).notes == (
+        "its georeference is not kept",
+    )

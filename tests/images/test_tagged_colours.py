@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from made import chunk, exif_segment, jpeg, linear, photo, png, saved, tiff
+from made import chunk, exif_segment, jpeg, linear, photo, png, saved, segment, tiff
 from PIL import Image, ImageCms
 
 from dereflect import images
@@ -269,15 +269,65 @@ def one_way_profile() -> bytes:
     ramp = np.array([0, 65535], ">u2").tobytes()
     lut = b"mft2\0\0\0\0" + bytes([3, 3, 9, 0]) + np.rint(np.eye(3) * 65536).astype(">i4").tobytes()
     lut += struct.pack(">HH", 2, 2) + ramp * 3 + table + ramp * 3
+    return with_tag(b"RGB ", b"A2B0", lut)
+
+
+def with_tag(space: bytes, name: bytes, tag: bytes) -> bytes:
+    """An input profile of one table."""
     white = b"XYZ \0\0\0\0" + np.rint(np.array([0.9642, 1, 0.82491]) * 65536).astype(">i4").tobytes()
     text = b"one way"
     description = b"desc\0\0\0\0" + struct.pack(">L", len(text) + 1) + text + b"\0" + bytes(78)
-    tags = {b"desc": description, b"wtpt": white, b"A2B0": lut}
+    tags = {b"desc": description, b"wtpt": white, name: tag}
     place, rows, body = 132 + 12 * len(tags), b"", b""
     for key, content in tags.items():
         rows += key + struct.pack(">LL", place + len(body), len(content))
         body += content + b"\0" * (-len(content) % 4)
-    head = struct.pack(">L4sL4s4s4s", place + len(body), b"\0\0\0\0", 0x02400000, b"mntr", b"RGB ", b"Lab ")
+    head = struct.pack(">L4sL4s4s4s", place + len(body), b"\0\0\0\0", 0x02400000, b"mntr", space, b"Lab ")
     head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
     head += np.rint(np.array([0.9642, 1, 0.82491]) * 65536).astype(">i4").tobytes()
     return head.ljust(128, b"\0") + struct.pack(">L", len(tags)) + rows + body
+
+
+def test_a_grey_profile_of_a_table_alone_is_used_once():
+    ramp = np.linspace(0, 65535, 17).astype(">u2")
+    lut = b"mft2\0\0\0\0" + bytes([1, 3, 17, 0]) + np.rint(np.eye(3) * 65536).astype(">i4").tobytes()
+    middle = np.full_like(ramp, 0x8080)
+    table = np.stack([ramp, middle, middle], axis=1).astype(">u2").tobytes()
+    ends = np.array([0, 65535], ">u2").tobytes()
+    lut += struct.pack(">HH", 2, 2) + ends + table + ends * 3
+    picture = images.read(saved(photo()[..., 1], "PNG", icc_profile=with_tag(b"GRAY", b"A2B0", lut)))
+    assert picture.metadata.icc is None
+    assert len(picture.notes) == 1
+    lightness = photo()[..., 1]  # the table takes its levels as L*
+    luminance = np.where(lightness > 0.08, ((lightness + 0.16) / 1.16) ** 3, lightness / 9.033)
+    assert np.abs(picture.pixels / 255 - CURVES[13](luminance)).mean() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["embedded", "calibrated"])
+def test_bitmaps_with_a_profile_or_end_points(kind):
+    base = saved(photo(), "BMP")
+    pixels = base[54:]
+    head = bytearray(base[14:54] + bytes(84))
+    struct.pack_into("<L", head, 0, 124)
+    profile = grey_profile("not used", 1.0) if kind == "calibrated" else one_way_profile()
+    if kind == "embedded":
+        head[56:60] = b"DEBM"
+        struct.pack_into("<LL", head, 112, 124 + len(pixels), len(profile))
+    else:  # Display P3, linear
+        ends = np.array(TO_XYZ[12]).T
+        head[60:96] = np.rint(ends * 2**30).astype("<i4").tobytes()
+        head[96:108] = struct.pack("<3L", *[65536] * 3)
+    content = b"BM" + struct.pack("<LLL", 138 + len(pixels) + len(profile), 0, 138) + bytes(head) + pixels
+    picture = images.read(content + (profile if kind == "embedded" else b""))
+    if kind == "embedded":
+        assert "cannot be converted back to" in picture.notes[0]
+    else:
+        assert picture.metadata.icc is not None
+        assert as_srgb(picture).mean() > picture.pixels.mean() / 255 + 0.1  # linear numbers look too dark
+
+
+def test_a_profile_of_which_a_part_is_missing_is_not_used():
+    part = b"ICC_PROFILE\0" + bytes([1, 2]) + grey_profile("part", 1.0)[:100]
+    picture = images.read(jpeg(photo(), segment(0xE2, part)))
+    assert picture.metadata.icc is None
+    assert picture.notes == ("its colour profile is incomplete and is not used",)

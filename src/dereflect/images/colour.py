@@ -116,13 +116,24 @@ def to_srgb(pixels: Array, profile: bytes) -> Array:
     return _apply(_transform(profile, None), pixels)
 
 
-def is_one_way(profile: bytes) -> bool:
-    """Whether an RGB profile converts to other spaces, but not back from them."""
-    if header(profile)[1] != b"RGB ":
+def grey_to_srgb(pixels: Array, profile: bytes) -> Array:
+    """As `to_srgb` for (H, W, 1) pixels of a grey profile without a curve."""
+    every = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    shown = ImageCms.applyTransform(every, _transform(profile, None, mode="L"))
+    assert shown is not None  # as below
+    levels = np.asarray(shown)[0].mean(axis=1)
+    white = np.iinfo(pixels.dtype).max
+    table = np.interp(np.linspace(0, 255, white + 1), np.arange(256), levels) / 255
+    return np.rint(table * white).astype(pixels.dtype)[pixels]
+
+
+def is_one_way(profile: bytes, grey: bool = False) -> bool:
+    """Whether a profile of RGB, or of grey, converts to other spaces, but not back from them."""
+    if header(profile)[1] != (b"GRAY" if grey else b"RGB "):
         return False
     found = tags(profile)
     forwards = any(key in found for key in (b"A2B0", b"A2B1", b"A2B2", b"D2B0", b"D2B1"))
-    backwards = any(key in found for key in (b"B2A0", b"B2A1", b"B2A2", b"rTRC"))
+    backwards = any(key in found for key in (b"B2A0", b"B2A1", b"B2A2", b"rTRC", b"kTRC"))
     return forwards and not backwards
 
 

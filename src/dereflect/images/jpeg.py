@@ -15,7 +15,7 @@ from dereflect.images.picture import Array
 LONGEST_SEGMENT = 65_500  # bytes of EXIF, XMP or comment that one segment holds, its marker apart
 _EXIF, _XMP = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _LONG_XMP = b"http://ns.adobe.com/xmp/extension/\x00"
-_ICC, _PHOTOSHOP, _MPF = b"ICC_PROFILE\x00", b"Photoshop 3.0\x00", b"MPF\x00"
+_ICC, _PHOTOSHOP = b"ICC_PROFILE\x00", b"Photoshop 3.0\x00"
 _IPTC = 0x0404
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _KINDS = {0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG", 0xC7: "lossless JPEG"}
@@ -39,7 +39,8 @@ class Segments:
     bits: int = 8
     frame: int = 0xC0
     long_xmp: bool = False
-    pictures: int = 1
+    others: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _profile: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -51,7 +52,7 @@ def scan(file: BinaryIO) -> Segments:
     """
     found = Segments()
     file.seek(2)
-    photoshop = b""
+    photoshop, parts = b"", 0
     while (segment := _next(file)) is not None:
         marker, content = segment
         if marker in _FRAMES:
@@ -62,13 +63,18 @@ def scan(file: BinaryIO) -> Segments:
             _read_app1(found, content)
         elif marker == 0xE2 and content.startswith(_ICC) and len(content) > 14:
             found._profile.setdefault(content[12], content[14:])
-        elif marker == 0xE2 and content.startswith(_MPF):
-            found.pictures = 2
+            parts = max(parts, content[13])
+        elif marker == 0xE2 and content.startswith(b"urn:iso:std:iso:ts:21496"):
+            found.others.append("gain map")
+        elif marker == 0xEB and content.startswith(b"JP") and b"c2pa" in content:
+            found.others.append("content credentials")
         elif marker == 0xED and content.startswith(_PHOTOSHOP):
             photoshop += content[len(_PHOTOSHOP) :]
         elif marker == 0xFE and content:
             found.comment = found.comment or content
-    if found._profile:
+    if len(found._profile) < parts:
+        found.notes.append("its colour profile is incomplete and is not used")
+    elif found._profile:
         found.icc = b"".join(found._profile[number] for number in sorted(found._profile))
     found.iptc = iptc_in(photoshop)
     if found.bits != 8:

@@ -38,7 +38,7 @@ DESCRIPTIVE_TAGS = (
     *(0x4746, 0x4749, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),  # rating, copyright, title to subject
     *(EXIF_FOLDER, GPS_FOLDER),
 )
-_INTEROP_INDEX = 1
+_INTEROP_INDEX, _COLOUR_SPACE = 1, 0xA001
 _LARGEST_KEPT = 1 << 24  # bytes of EXIF; more is an error in a length
 
 
@@ -76,6 +76,8 @@ def uses_adobe_rgb(exif: bytes) -> bool:
     except ValueError:
         return False
     inner = _below(structure, structure.directory(structure.first), EXIF_FOLDER)
+    if inner is not None and structure.whole_numbers(inner.get(_COLOUR_SPACE)) == (2,):
+        return True
     interop = None if inner is None else _below(structure, inner, INTEROP_FOLDER)
     if interop is None:
         return False

@@ -45,7 +45,7 @@ class Chunks:
     gamma: float | None = None
     chromaticities: tuple[float, ...] | None = None
     srgb: bool = False
-    animated: bool = False
+    credentials: bool = False
     texts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[tuple[int, int]] = field(default_factory=list)
@@ -79,8 +79,8 @@ def scan(file: BinaryIO) -> Chunks:
             _read(found, kind, content)
             if kind in (*_TEXTS, b"iCCP"):
                 found.left_out.append((start, start + size + 12))
-        elif kind == b"acTL":
-            found.animated = int.from_bytes(content[:4], "big") > 1
+        elif kind == b"caBX":
+            found.credentials = True
         start += size + 12
     return found
 

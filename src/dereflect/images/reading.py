@@ -27,6 +27,7 @@ from dereflect.limits import DEFAULT_MAX_PIXELS
 
 _LOSSY_FORMATS = ("JPEG", "HEIF", "AVIF")
 _STILL_FORMATS = ("JPEG", "HEIF")  # may hold further pictures; the first, or the primary, is the photo
+_MOST_SAMPLES = 6  # of a pixel that Pillow knows; it logs a line of its own where there are more
 _pillow_limit = threading.Lock()
 
 
@@ -152,6 +153,8 @@ def _open_image(facts: Facts) -> ImageFile.ImageFile | None:
         except ImportError as error:
             raise MissingExtra("pillow-heif", "heif", "HEIC") from error
         pillow_heif.register_heif_opener()
+    if facts.page is not None and facts.page.samples > _MOST_SAMPLES:
+        return None
     Image.init()  # a list of formats makes Pillow look only at readers that are imported already
     if facts.format not in Image.OPEN:
         raise InputError(UNNAMED, f"is {facts.format}, which this build of Pillow does not read")
@@ -326,9 +329,10 @@ def in_known_colours(
     icc, tagged = profile_of(facts, known, grey=count == 1)
     if tagged is not None:
         values, icc = _tone_mapped(values, facts, tagged, notes)
-    elif icc and count == 3 and colour.is_one_way(icc):
-        converted = colour.to_srgb(np.ascontiguousarray(values[..., :3]), icc)
-        values, icc = np.dstack([converted, values[..., 3:]]), None
+    elif icc and colour.is_one_way(icc, grey=count == 1):
+        convert = colour.grey_to_srgb if count == 1 else colour.to_srgb
+        converted = convert(np.ascontiguousarray(values[..., :count]), icc)
+        values, icc = np.dstack([converted, values[..., count:]]), None
         notes.append("its colour profile cannot be converted back to; the colours were converted to sRGB")
     return values, replace(known, icc=icc)
 

@@ -26,6 +26,7 @@ from dereflect.images.profiles import (
 from dereflect.images.tiff_pages import Page, find_page
 
 _HEAD = 512
+_GEO_KEYS = 34735
 _LARGEST_DPI = 65_535.0
 _USUAL_DPI = (72.0, 72.0)  # what EXIF means where it gives no resolution
 
@@ -97,7 +98,9 @@ def settle(facts: Facts, image: Image.Image | None) -> tuple[Metadata, int, list
     packet, gone = xmp.settle(known.xmp, swapped) if known.xmp else (None, [])
     gone = list(dict.fromkeys([*gone, *facts.others]))
     if gone:
-        notes.append(f"its {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} not kept")
+        notes.append(
+            f"its {' and '.join(gone)} {'is' if len(gone) == 1 and gone[0][-1] != 's' else 'are'} not kept"
+        )
     return (
         replace(known, exif=exif, xmp=packet, icc=known.icc or None, dpi=_sound_dpi(known.dpi, swapped)),
         orientation,
@@ -177,8 +180,8 @@ def _survey_jpeg(file: BinaryIO) -> Facts:
         comment=found.comment,
         dpi=found.dpi or _exif_dpi(found.exif),
     )
-    notes = ["its extended XMP is not kept"] if found.long_xmp else []
-    return Facts("JPEG", file, known, notes=notes)
+    notes = [*found.notes, *(["its extended XMP is not kept"] if found.long_xmp else [])]
+    return Facts("JPEG", file, known, others=tuple(found.others), notes=notes)
 
 
 def _survey_png(file: BinaryIO) -> Facts:
@@ -201,7 +204,9 @@ def _survey_png(file: BinaryIO) -> Facts:
     if not found.srgb and (found.gamma is not None or found.chromaticities is not None):
         gamma = (found.gamma, found.chromaticities)
     stream = png_chunks.without(file, found.left_out)
-    return Facts("PNG", stream, known, None, found.bits, tagged, gamma, found.transparent, notes=found.notes)
+    facts = Facts("PNG", stream, known, None, found.bits, tagged, gamma, found.transparent, notes=found.notes)
+    facts.others = ("content credentials",) if found.credentials else ()
+    return facts
 
 
 def _survey_tiff(file: BinaryIO) -> Facts:
@@ -220,6 +225,8 @@ def _survey_tiff(file: BinaryIO) -> Facts:
     )
     orientation = metadata.orientation_of(page.structure, page.directory) or xmp.orientation_of(packet)
     found = Facts("TIFF", page.view(), known, orientation, page.bits, page=page, notes=page.notes)
+    if entry(_GEO_KEYS) is not None:
+        found.others = ("georeference",)
     if not icc:
         found.metadata = replace(known, icc=_tiff_profile(page))
     return found
