@@ -74,3 +74,11 @@ def test_data_lists_the_sets_and_checks_a_folder(photos, tmp_path):
     (tmp_path / "sets" / "nature" / "blended" / "0.png").unlink()
     with pytest.raises(InputError, match="0 data sets usable, 1 with faults"):
         invoke("data", "check", tmp_path / "sets")
+
+
+def test_the_archive_of_sets_is_fetched_with_consent_alone(dereflect, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEREFLECT_CACHE", str(tmp_path / "cache"))
+    done = dereflect("data", "download", "sirs", "-o", tmp_path / "sets")
+    assert (done.code, len(done.lines)) == (2, 1)
+    assert "sirs: this would fetch and unpack https://" in done.lines[0]
+    assert done.lines[0].endswith("give --yes to agree")

@@ -1,13 +1,16 @@
-"""`dereflect data`: which data sets are known, and what a folder holds of them."""
+"""`dereflect data`: the known data sets, what a folder holds of them, an archive of them to fetch."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data sets of the field: list them, check a folder.", invoke_without_command=True)
+app = typer.Typer(
+    help="Data sets of the field: list them, check a folder, fetch.", invoke_without_command=True
+)
 
 
 @app.callback()
@@ -58,3 +61,44 @@ def check(
             typer.echo(f"not there: {name}, offered by {LAYOUTS[name].offered}")
     if found.faults:
         raise InputError(folder, f"{len(found.usable)} data sets usable, {len(found.faults)} with faults")
+
+
+class ArchiveChoice(StrEnum):
+    """Archives that can be fetched."""
+
+    sirs = "sirs"
+
+
+@app.command()
+def download(
+    name: Annotated[ArchiveChoice, typer.Argument(metavar="NAME", help="sirs, the one archive known.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="A new folder for the sets.")
+    ] = Path("sirs"),
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to what is fetched, and to its terms.")] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", metavar="FILE", help="The archive, where it is on this machine already."),
+    ] = None,
+) -> None:
+    """Fetch the XReflection toolbox's training and test sets: VOC crops, real, nature and SIR2.
+
+    Says what would be fetched, from where and on whose terms, and does it with --yes, going on where it was
+    cut. Recipes take FOLDER/train (photos, real, nature), `dereflect evaluate` takes FOLDER/test.
+    """
+    from dereflect.data.sirs import download_sirs
+    from dereflect.downloads import show_progress
+    from dereflect.weights import cache_folder
+
+    lines = download_sirs(
+        output,
+        cache_folder(),
+        yes,
+        lambda words: typer.echo(words, err=True),
+        show_progress(),
+        archive=archive,
+    )
+    for line in lines or ["no set was recognised"]:
+        typer.echo(f"{output}/{line}" if lines else line)
+    if (output / "other").is_dir():
+        typer.echo(f"{output}/other: the rest of the archive, as it was")
