@@ -140,3 +140,14 @@ def test_the_log_tells_the_learning_rate(tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     wanted = objective.learning_rate("model", Moment(step=4, epoch=0, total_steps=14))
     assert records[4]["rate_model"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_a_killed_run_has_left_goes(tmp_path: Path) -> None:
+    """Records beyond the checkpoint, half a line, and the folder of a checkpoint that was not written."""
+    run(tmp_path, stop_at=5)
+    log, empty = tmp_path / "log.jsonl", tmp_path / "checkpoints" / "step-00000007"
+    log.write_text(log.read_text() + '{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
+    empty.mkdir()
+    run(tmp_path)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 15))
+    assert not empty.exists()

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import MissingExtra, RecipeError, first_line
-from dereflect.files import writing
+from dereflect.files import write_text, writing
+from dereflect.leftovers import sweep
 from dereflect.methods.objective import Moment, Objective
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.recipe import Recipe, folders, objective_class
@@ -104,8 +105,9 @@ class Trainer:
         self._resume()
         if chief:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "recipe.json").write_text(self.recipe.model_dump_json(indent=2), encoding="utf-8")
-        log = _Log(self.folder, chief)
+            _tidy(self.folder)
+            write_text(self.recipe.model_dump_json(indent=2), self.folder / "recipe.json")
+        log = _Log(self.folder, chief, self.step, self.step == self.total_steps)
         started = last_saved = time.monotonic()
         with contextlib.closing(self._batches()) as batches:
             while self.step < self.total_steps:
@@ -266,10 +268,19 @@ class Trainer:
 
 
 class _Log:
-    """One JSON line a record, and TensorBoard beside it where it is installed."""
+    """One JSON line a record, and TensorBoard beside it where it is installed.
 
-    def __init__(self, folder: Path, chief: bool) -> None:
+    Args:
+        folder: of the run.
+        chief: whether this process writes it.
+        step: where the run begins; records of later steps, which a killed run has written, are dropped.
+        ended: whether no step is left, so that only the last validation is done again.
+    """
+
+    def __init__(self, folder: Path, chief: bool, step: int = 0, ended: bool = False) -> None:
         self.path, self.chief = folder / "log.jsonl", chief
+        if chief and self.path.exists():
+            self._drop_later(step, ended)
         self.started, self.first_step = time.monotonic(), -1
         self.board: Any = None
         if chief:
@@ -277,6 +288,18 @@ class _Log:
                 from torch.utils.tensorboard import SummaryWriter
 
                 self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def _drop_later(self, step: int, ended: bool) -> None:
+        kept = []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        for line in lines:
+            with contextlib.suppress(ValueError):  # the last line of a killed run may be cut
+                record = json.loads(line)
+                again = ended and record["step"] == step and any(key.startswith("valid_") for key in record)
+                if record["step"] <= step and line.endswith("\n") and not again:
+                    kept.append(line)
+        if kept != lines:
+            write_text("".join(kept), self.path)
 
     def write(self, step: int, values: dict[str, float], samples_per_step: int) -> None:
         """Append a record; `samples_per_step` 0 leaves the speed out."""
@@ -302,6 +325,15 @@ class _Log:
             for name, picture in objective.pictures().items():
                 self.board.add_image(name, picture.clamp(0, 1), step)
             self.board.flush()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run has left: temporary files, and folders of checkpoints that are not there."""
+    for place in (folder, folder / "model", *folder.glob("checkpoints/step-*")):
+        sweep(place)
+    for place in folder.glob("checkpoints/step-*"):
+        with contextlib.suppress(OSError):  # there is something in it
+            place.rmdir()
 
 
 def _checkpoints(folder: Path) -> list[Path]:
