@@ -1,4 +1,4 @@
-"""Pictures and checks that the trainings of DSIT and DSRNet share."""
+"""Pictures that the trainings of RDNet, DSIT and DSRNet share, and checks of the latter two."""
 
 from pathlib import Path
 

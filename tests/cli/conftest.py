@@ -35,3 +35,13 @@ def dereflect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def separate(dereflect, model_folder) -> Callable[..., Ran]:
+    """`dereflect("separate", ...)` with the tiny model on the CPU."""
+
+    def run(*words: object) -> Ran:
+        return dereflect("separate", *words, "--model", model_folder, "--device", "cpu")
+
+    return run

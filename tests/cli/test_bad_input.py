@@ -10,26 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import photo
 from PIL import Image
-
-
-def photo(path: Path, size: tuple[int, int] = (48, 33), **options) -> Path:
-    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path, **options)
-    return path
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-
-
-@pytest.fixture
-def separate(dereflect, model_folder):
-    def run(*words: object):
-        return dereflect("separate", *words, "--model", model_folder, "--device", "cpu")
-
-    return run
 
 
 def check_one_line_and_the_rest_goes_on(separate, bad: Path, words: str, *options: str) -> None:

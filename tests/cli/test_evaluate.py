@@ -4,20 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
 from dereflect import recipes
-from dereflect.cli import app
 from dereflect.errors import InputError, ModelError
 from dereflect.evaluation.ablation import load_variants, read_ablation
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import os
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
+from command_line import names, photo
 from PIL import Image
 
 import dereflect.cli.run as runs
@@ -23,25 +22,6 @@ FAULTS = [
     KeyError("tag"),
     AssertionError(),
 ]
-
-
-def photo(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    Image.fromarray(values).save(path)
-    return path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def separate(dereflect, model_folder):
-    def run(*words: object):
-        return dereflect("separate", *words, "--model", model_folder, "--device", "cpu")
-
-    return run
 
 
 def fail_at_second(monkeypatch, owner: object, name: str, fault: BaseException) -> None:

@@ -9,26 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import names, photo
 from PIL import Image
-
-
-def photo(path: Path, seed: int = 0, size: tuple[int, int] = (48, 33), **options) -> Path:
-    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path, **options)
-    return path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def separate(dereflect, model_folder):
-    def run(*words: object):
-        return dereflect("separate", *words, "--model", model_folder, "--device", "cpu")
-
-    return run
 
 
 def test_a_photo_gets_both_layers_beside_it(separate, tmp_path):

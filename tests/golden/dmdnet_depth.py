@@ -1,11 +1,8 @@
 """Golden checks of DMDNet's depth network; `test_dmdnet.py` runs them."""
 
 import pytest
-from dmdnet_recipe import (
-    fill,
-    section,
-)
-from fixtures import GoldenFile
+from dmdnet_recipe import fill
+from fixtures import GoldenFile, section
 
 from dereflect.methods.dmdnet.depth import DepthNetwork, FusionBlock, ResidualUnit
 from dereflect.methods.dmdnet.next_vit import (

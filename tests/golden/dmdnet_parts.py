@@ -1,11 +1,8 @@
 """Golden checks of DMDNet's parts, plain and fast; `test_dmdnet.py` runs them."""
 
 import torch
-from dmdnet_recipe import (
-    fill,
-    section,
-)
-from fixtures import GoldenFile
+from dmdnet_recipe import fill
+from fixtures import GoldenFile, section
 from torch import nn
 
 from dereflect.methods.dmdnet.blocks import EFFN, BlockSequence, PixelNorm

@@ -1,36 +1,13 @@
 """Fixture access of the DMDNet golden tests: the manifest and recipe that lie beside the files."""
 
-import functools
-import importlib.util
-import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from fixtures import GoldenFile
+from fixtures import GoldenFile, recipe, section
 
 from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.network import DepthFeatures, DMDNet
 from dereflect.methods.dmdnet.orders import OrderBook
-
-
-@functools.cache
-def manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())
-
-
-def section(file: GoldenFile) -> dict[str, Any]:
-    """What the manifest says of a file."""
-    return manifest(file.path.parent)[file.name]
-
-
-@functools.cache
-def recipe(folder: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("dmdnet_golden_recipe", folder / "recipe.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def fill(module, file: GoldenFile, seed: int, prefix: str = "", family: str = "dmdnet"):

@@ -7,15 +7,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 import torch
-from dmdnet_recipe import (
-    depth_features,
-    fill,
-    manifest,
-    recipe,
-    section,
-    small_network,
-)
-from fixtures import GoldenFile
+from dmdnet_recipe import depth_features, fill, small_network
+from fixtures import GoldenFile, manifest, recipe, section
 from PIL import Image
 
 from dereflect.data.augment import JointGeometry

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dsrnet_dsit_recipe import both_dtypes, fill, section
-from fixtures import GoldenFile
+from dsrnet_dsit_recipe import both_dtypes, fill
+from fixtures import GoldenFile, section
 from torch import Tensor, nn
 
 from dereflect.methods.dsit.attention import DualAttentionBlock

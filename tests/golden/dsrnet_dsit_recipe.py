@@ -1,14 +1,12 @@
 """Fixture access of the DSRNet and DSIT golden tests: the manifest and recipe that lie beside the files."""
 
-import functools
-import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fixtures
 import torch
-from fixtures import GoldenFile
+from fixtures import GoldenFile, section
 from torch import nn
 
 from dereflect.methods.dsit.config import DSITConfig
@@ -20,25 +18,9 @@ from dereflect.nn.vgg import LEVEL_LAYERS, Vgg19
 OWN = Path(__file__).parent / "data" / "dsrnet_dsit"
 
 
-@functools.cache
-def manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())
-
-
-def section(file: GoldenFile) -> dict[str, Any]:
-    """What the manifest says of a file."""
-    return manifest(file.path.parent)[file.name]
-
-
-@functools.cache
 def recipe(folder: Path) -> ModuleType:
-    place = folder / "recipe.py"
-    specification = importlib.util.spec_from_file_location(
-        "dsrnet_dsit_golden_recipe", place if place.is_file() else OWN / "recipe.py"
-    )
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    """The recipe beside the files, or ours."""
+    return fixtures.recipe(folder if (folder / "recipe.py").is_file() else OWN)
 
 
 def fill(module: nn.Module, file: GoldenFile, seed: int, prefix: str = "", family: str = "net") -> nn.Module:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dsrnet_dsit_recipe import dsit_config, dsrnet_config, fill, section, vgg_of
-from fixtures import GoldenFile
+from dsrnet_dsit_recipe import dsit_config, dsrnet_config, fill, vgg_of
+from fixtures import GoldenFile, section
 from PIL import Image
 from torch import Tensor, nn
 

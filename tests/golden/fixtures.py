@@ -20,9 +20,14 @@ sizes come from the file's metadata and shapes, never from constants, so another
 names can be given.
 """
 
+import functools
+import importlib.util
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -139,3 +144,25 @@ def run_check(path: Path, checks: Mapping[str, Check]) -> None:
     file = GoldenFile(path)
     fitting[0](file)
     assert not file.unused(), f"{path.name}: entries that no check looked at: {file.unused()}"
+
+
+@functools.cache
+def manifest(folder: Path) -> dict[str, Any]:
+    """What lies beside a folder's files, by file name."""
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def section(file: GoldenFile) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return manifest(file.path.parent)[file.name]
+
+
+@functools.cache
+def recipe(folder: Path) -> ModuleType:
+    """The module beside a folder's files that made their weights and inputs."""
+    specification = importlib.util.spec_from_file_location(
+        f"{folder.name}_golden_recipe", folder / "recipe.py"
+    )
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fixtures import GoldenFile
-from rdnet_recipe import filled, manifest, tiny_config
+from fixtures import GoldenFile, manifest
+from rdnet_recipe import filled, tiny_config
 
 from dereflect.methods.rdnet.config import RDNetConfig
 from dereflect.methods.rdnet.network import RDNet

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 
 import torch
-from fixtures import GoldenFile
-from rdnet_recipe import both, fill, manifest, section, tiny_config
+from fixtures import GoldenFile, manifest, section
+from rdnet_recipe import both, fill, tiny_config
 from torch import Tensor, nn
 
 from dereflect.methods.rdnet.column import Column, Fusion, Level, UpConvolution, away_from_zero

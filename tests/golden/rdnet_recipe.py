@@ -1,14 +1,10 @@
 """Fixture access of the RDNet golden tests: the manifest and recipe that lie beside the files."""
 
-import functools
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from fixtures import GoldenFile
+from fixtures import GoldenFile, manifest, recipe, section
 from torch import Tensor, nn
 
 from dereflect.methods.rdnet.config import RDNetConfig
@@ -16,24 +12,6 @@ from dereflect.methods.rdnet.network import RDNet
 from dereflect.methods.rdnet.official import modern_state
 
 OLD_ONLY = ("stem_comp.", "decoder_blocks.0.", "decoder_blocks.1.")
-
-
-@functools.cache
-def manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text())
-
-
-def section(file: GoldenFile) -> dict[str, Any]:
-    """What the manifest says of a file."""
-    return manifest(file.path.parent)[file.name]
-
-
-@functools.cache
-def recipe(folder: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("rdnet_golden_recipe", folder / "recipe.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def fill(module: nn.Module, file: GoldenFile, prefix: str = "", seed: int | None = None, family="rdnet"):

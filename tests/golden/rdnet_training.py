@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from fixtures import GoldenFile
+from fixtures import GoldenFile, section
 from PIL import Image
-from rdnet_recipe import fill, filled, section, tiny_config
+from rdnet_recipe import fill, filled, tiny_config
 from torch import Tensor, nn
 
 from dereflect.data.augment import JointGeometry, align_size

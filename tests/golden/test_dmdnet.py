@@ -11,13 +11,7 @@ from dmdnet_parts import (
     check_selective_scan,
     check_spe,
 )
-from dmdnet_recipe import (
-    compare_orders,
-    depth_features,
-    forced_orders,
-    section,
-    small_network,
-)
+from dmdnet_recipe import compare_orders, depth_features, forced_orders, small_network
 from dmdnet_training import (
     check_losses,
     check_manifest,
@@ -27,7 +21,7 @@ from dmdnet_training import (
     check_synthesis,
     check_train_small,
 )
-from fixtures import GoldenFile, parametrize_over_files, run_check
+from fixtures import GoldenFile, parametrize_over_files, run_check, section
 
 from dereflect.methods.dmdnet import memory as plain_memory
 from dereflect.methods.dmdnet.dsmamba import DSMamba

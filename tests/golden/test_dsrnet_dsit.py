@@ -6,16 +6,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from dsrnet_dsit_blocks import check_blocks
-from dsrnet_dsit_recipe import (
-    both_dtypes,
-    dsrnet_config,
-    filled_dsit,
-    filled_dsrnet,
-    manifest,
-    recipe,
-    section,
-    vgg_of,
-)
+from dsrnet_dsit_recipe import both_dtypes, dsrnet_config, filled_dsit, filled_dsrnet, recipe, vgg_of
 from dsrnet_dsit_training import (
     check_augment,
     check_losses,
@@ -24,7 +15,7 @@ from dsrnet_dsit_training import (
     check_train_dsit,
     check_train_dsrnet,
 )
-from fixtures import Check, GoldenFile, golden_files, run_check
+from fixtures import Check, GoldenFile, golden_files, manifest, run_check, section
 from torch import Tensor, nn
 
 from dereflect.methods.dsit.fast import network as dsit_fast

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from fixtures import GoldenFile, golden_files, run_check
+from fixtures import GoldenFile, golden_files, manifest, recipe, run_check, section
 from rdnet_checkpoint import check_checkpoint_layout
 from rdnet_parts import (
     check_backbone_full,
@@ -15,7 +15,7 @@ from rdnet_parts import (
     check_column,
     check_statistics,
 )
-from rdnet_recipe import filled, filled_old, manifest, recipe, section, tiny_config
+from rdnet_recipe import filled, filled_old, tiny_config
 from rdnet_training import (
     check_augment,
     check_losses,

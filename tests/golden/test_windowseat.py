@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from fixtures import GoldenFile, parametrize_over_files, run_check
+from fixtures import GoldenFile, manifest, parametrize_over_files, recipe, run_check, section
 from torch import Tensor
-from windowseat_recipe import manifest, network_of, recipe, section
+from windowseat_recipe import network_of
 
 from dereflect.errors import InputError
 from dereflect.evaluation.protocol import PROTOCOLS

@@ -66,6 +66,22 @@ class Twice(nn.Module):
         return self.seq(x), self.seq(y)
 
 
+def crossed_layers(channels: int) -> nn.ModuleList:
+    """Norm, widening, depthwise mixing, crossed gate, channel attention and projection on two streams."""
+    return nn.ModuleList(
+        [
+            Twice(
+                ChannelNorm(channels),
+                nn.Conv2d(channels, 2 * channels, 1),
+                nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
+            ),
+            CrossedGate(),
+            Twice(SimpleChannelAttention(channels)),
+            Twice(nn.Conv2d(channels, channels, 1)),
+        ]
+    )
+
+
 class MuGIBlock(nn.Module):
     """Two residual stages of norm, widening, crossed gate and projection on a pair of streams.
 
@@ -79,18 +95,7 @@ class MuGIBlock(nn.Module):
 
     def __init__(self, channels: int, shared_b: bool = True) -> None:
         super().__init__()
-        self.block1 = nn.ModuleList(
-            [
-                Twice(
-                    ChannelNorm(channels),
-                    nn.Conv2d(channels, 2 * channels, 1),
-                    nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
-                ),
-                CrossedGate(),
-                Twice(SimpleChannelAttention(channels)),
-                Twice(nn.Conv2d(channels, channels, 1)),
-            ]
-        )
+        self.block1 = crossed_layers(channels)
         self.block2 = nn.ModuleList(
             [
                 Twice(ChannelNorm(channels), nn.Conv2d(channels, 2 * channels, 1)),

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tiny_rdnet import TINY, lightning_file, tiny_network
 
 from dereflect.catalog import load_method
@@ -16,24 +15,12 @@ from dereflect.methods.rdnet.objective import RDNetObjective, fresh_network, tra
 from dereflect.methods.rdnet.settings import read_settings
 from dereflect.training.recipe import Recipe, load_recipe
 from dereflect.training.trainer import prepare
+from residual_training import make_data
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-
-    def picture(place: Path, number: int) -> None:
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = (random.random((6, 7, 3)) * 255).astype(np.uint8)
-        Image.fromarray(pixels).resize((70, 64)).save(place / f"{number}.png")
-
-    for number in range(6):
-        picture(tmp_path / "data" / "photos", number)
-    for name in ("real", "nature"):
-        for number in range(2):
-            picture(tmp_path / "data" / name / "blended", number)
-            picture(tmp_path / "data" / name / "transmission_layer", number)
-    return tmp_path / "data"
+    return make_data(tmp_path / "data")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dereflect.nn.mugi import ChannelNorm, CrossedGate, SimpleChannelAttention, Twice
+from dereflect.nn.mugi import ChannelNorm, Twice, crossed_layers
 from dereflect.nn.streams import TwoStreams
 from dereflect.nn.windows import WindowAttention, join_windows, pad_to_windows, split_windows
 
@@ -30,18 +30,7 @@ class DualAttentionBlock(nn.Module):
         self.norm1 = Twice(ChannelNorm(channels, eps=1e-5))
         self.dsia_sa = WindowAttention(channels, window, heads)
         self.dsia_ca = WindowAttention(channels, window, heads, layers=2)
-        self.feedforward = nn.ModuleList(
-            [
-                Twice(
-                    ChannelNorm(channels),
-                    nn.Conv2d(channels, 2 * channels, 1),
-                    nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
-                ),
-                CrossedGate(),
-                Twice(SimpleChannelAttention(channels)),
-                Twice(nn.Conv2d(channels, channels, 1)),
-            ]
-        )
+        self.feedforward = crossed_layers(channels)
 
     def forward(self, x: Tensor, y: Tensor) -> TwoStreams:
         """Two (B, C, H, W) tensors to two of the same shape."""
