@@ -147,7 +147,13 @@ def test_no_method_knows_another():
 
 def test_families_refer_to_their_own_package_alone():
     for family in families():
-        references = [family.loader, family.recognises_folder, family.download, *family.objectives.values()]
+        references = [
+            family.loader,
+            family.recognises_folder,
+            family.download,
+            family.present,
+            *family.objectives.values(),
+        ]
         references += [*family.verbs.values(), *(made.run for made in family.preparations.values())]
         if family.options != type(family).options:
             references.append(family.options)

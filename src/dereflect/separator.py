@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -14,6 +15,7 @@ from dereflect.catalog import load_method
 from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, release_memory
 from dereflect.errors import DereflectError, InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
+from dereflect.inference.best import BEST, choose_best
 from dereflect.inference.faults import StreamFaults
 from dereflect.inference.finish import as_tensor, finish
 from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
@@ -23,6 +25,8 @@ from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.methods.contract import Method, Progress
 from dereflect.separation import Separation, TensorSeparation
+
+_log = logging.getLogger(__name__)
 
 
 class Separator:
@@ -290,6 +294,8 @@ def load(
 
     Args:
         source: a name (``dereflect models`` lists them), a model folder, a checkpoint file, or a hub id.
+            ``best`` takes the best model that is on the disk and fits the memory, and logs which and why; see
+            `dereflect.inference.best`.
         options: free settings of the method, as strings.
         settings: of `Separator`: ``device``, ``dtype``, ``tile``, ``max_size``, ``quality``, ``seed``, ...
 
@@ -297,6 +303,10 @@ def load(
         ModelError: nothing of that name, or weights that cannot be used.
         InputError: a setting that cannot be followed on this machine.
     """
+    if os.fspath(source) == BEST and not os.path.exists(source):
+        choice = choose_best(str(settings.get("device", "auto")))
+        source = choice.name
+        _log.warning("model %s: %s (%s)", BEST, choice.name, choice.why)
     method, name = load_method(source, options)
     return Separator(method, name=name, **settings)
 

@@ -80,8 +80,9 @@ def test_the_guide_holds_every_file():
 def test_an_added_method_is_listed_with_all_its_facts(pane):
     done = run("models", "--json")
     listed = [json.loads(line) for line in done.output.splitlines()]
-    assert [card["name"] for card in listed] == list(CARDS)
-    assert listed[-1]["published"][0]["psnr"] == 19.16
+    assert sorted(card["name"] for card in listed) == sorted(CARDS)
+    (own,) = (card for card in listed if card["name"] == "pane")
+    assert own["published"][0]["psnr"] == 19.16
     shown = run("models", "show", "pane").output
     for words in ("not stated by the authors", "VOC", "19.16 dB", "SSIM 0.732", "0.1 s and 310 MiB"):
         assert words in shown

@@ -159,7 +159,8 @@ class ModelOptions:
             "--model",
             "-m",
             metavar=MODEL_WORDS,
-            help="A name from `dereflect models`, a model folder, a checkpoint file, or a hub id.",
+            help="A name from `dereflect models`, a model folder, a checkpoint file, or a hub id; best takes "
+            "the best model that is on this disk and fits the memory, and fetches nothing.",
             rich_help_panel=MODEL,
         ),
     ] = "default"

@@ -79,5 +79,9 @@ class ModelCard:
     """Training data of the weights; "" where it is not known."""
     published: tuple[Score, ...] = ()
     cost: Cost | None = None
+    at_work: float = 0.0
+    """MiB at the size at which it runs, weights included: an estimate from its traits; 0 if `cost` tells."""
+    for_gpu: bool = False
+    """Whether it takes hours without a GPU, so that nobody should be given it unasked."""
     files: tuple[RemoteFile, ...] = ()
     """What `dereflect models download NAME` fetches."""

@@ -90,6 +90,13 @@ def local_files(card: ModelCard) -> dict[str, Path]:
     return {file.part: _checked(card, file) for file in card.files}
 
 
+def is_here(card: ModelCard) -> bool:
+    """Whether a card's weights are embedded, or were downloaded (and converted); nothing is fetched."""
+    if card.weights == "embedded" or (cache_folder() / card.name / "model" / "config.json").is_file():
+        return True
+    return bool(card.files) and all(_place(card, file).is_file() for file in card.files)
+
+
 def _place(card: ModelCard, file: RemoteFile) -> Path:
     return cache_folder() / card.name / file.name
 

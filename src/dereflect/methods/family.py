@@ -94,6 +94,8 @@ class Family:
     """``(folder: Path) -> bool`` for folders without our ``config.json``; "" if there are no such."""
     download: str = ""
     """A `Download`; "" if the cards' `ModelCard.files` say enough, or nothing can be fetched."""
+    present: str = ""
+    """``() -> bool``: are its weights on the disk; "" if they are where `download_files` keeps them."""
     objectives: Mapping[str, str] = field(default_factory=dict)
     """Objective classes by the names that recipes use."""
     verbs: Mapping[str, str] = field(default_factory=dict)
@@ -146,6 +148,14 @@ class Family:
     def is_folder(self, folder: Path) -> bool:
         """Whether a folder without our ``config.json`` is of this family."""
         return bool(self.recognises_folder and self.resolve(self.recognises_folder)(folder))
+
+    def is_here(self, name: str) -> bool:
+        """Whether the weights of the card `name` are on the disk; nothing is fetched."""
+        if self.present:
+            return bool(self.resolve(self.present)())
+        from dereflect.methods.downloads import is_here
+
+        return is_here(self.card(name))
 
     def objective(self, name: str) -> type[Objective]:
         """Import the class of one of `objectives`."""

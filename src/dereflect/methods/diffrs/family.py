@@ -15,6 +15,8 @@ FAMILY = Family(
             licence="weights under the authors' terms; base model CreativeML Open RAIL++-M",
             weights="fetched by  dereflect models download diffrs",
             megabytes=4070.0,
+            at_work=8400,  # weights, and 5.1 kB a pixel at 960x960
+            for_gpu=True,
             title="DiffRS, generative",
             plain="Slow: for a graphics card, or much patience. Repaints what a reflection hides, "
             "and may invent.",
@@ -26,6 +28,7 @@ FAMILY = Family(
     options=".settings:DiffRSOptions",
     recognises_folder=".method:recognises_folder",
     download=".method:download",
+    present=".fetch:is_here",
     objectives={
         "diffrs-unet": ".objective:UNetObjective",
         "diffrs-synthesis": ".objective:SynthesisObjective",

@@ -50,6 +50,11 @@ def installed_folder() -> Path:
     return cache_folder() / "diffrs"
 
 
+def is_here() -> bool:
+    """Whether the converted weights are there."""
+    return (installed_folder() / "model_index.json").is_file()
+
+
 def notice() -> str:
     """What would be fetched, from where, how large, and under which licence."""
     return (

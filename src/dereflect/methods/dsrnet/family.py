@@ -18,6 +18,7 @@ FAMILY = Family(
             licence="not stated (the toolbox's README and the authors' code say Apache-2.0)",
             weights="fetched by  dereflect models download dsrnet",
             megabytes=552.0,
+            at_work=2200,  # weights, and 3,000 bytes a pixel at 768x768
             title="DSRNet, a research network of 2023",
             plain="Slow without a graphics card: half a minute for a small photo.",
             trained_on="7,643 pairs of VOC2012 pictures behind synthetic glass, 89 real pairs (Zhang et al. "

@@ -17,6 +17,8 @@ FAMILY = Family(
             licence="Apache-2.0, adapter and base model",
             weights="fetched by  dereflect models download windowseat",
             megabytes=44700.0,
+            at_work=43700,  # in bfloat16: `fetch.WHOLE`
+            for_gpu=True,
             title="WindowSeat, for a large graphics card",
             plain="Needs a graphics card with 16 to 48 GB and a download of about 45 GB. "
             "The best published numbers on the field's test photos; it may repaint.",
@@ -32,4 +34,5 @@ FAMILY = Family(
     options=".settings:WindowSeatOptions",
     recognises_folder=".method:recognises_folder",
     download=".method:download",
+    present=".fetch:is_here",
 )

@@ -73,6 +73,15 @@ def check_present(base: Path, adapter: Path) -> None:
         )
 
 
+def is_here() -> bool:
+    """Whether both parts are where they are downloaded to."""
+    try:
+        check_present(place("base"), place("adapter"))
+    except ModelError:
+        return False
+    return True
+
+
 def check_memory(base: Path, quantised: bool) -> None:
     """Refuse to load what does not fit.
 
