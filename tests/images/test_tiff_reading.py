@@ -123,7 +123,7 @@ def test_a_thumbnail_or_mask_that_comes_first_is_passed_over(bits, mark):
     content = with_first_page(tiff(at_depth(photo(), bits), bits), small)
     picture = images.read(content)
     assert near(picture, photo(), 1 / ((1 << bits) - 1))
-    assert picture.notes == ("begins with a thumbnail, which is passed over",)
+    assert picture.notes == ("begins with a thumbnail, which is skipped",)
     assert images.probe(content) == ("TIFF", 48, 36)
     assert b"Maker" in (picture.metadata.exif or b"")  # only the first page has the camera's name
 

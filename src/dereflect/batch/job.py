@@ -115,7 +115,7 @@ class Summary:
     folders: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of folders that could not be read."""
     own_outputs: int = 0
-    """Pictures passed over because a run has written them beside their photo."""
+    """Pictures skipped because a run has written them beside their photo."""
     seconds: float = 0.0
 
     def note_folder(self, path: str, reason: str) -> None:

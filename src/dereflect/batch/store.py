@@ -105,7 +105,7 @@ class Store:
     ) -> Iterator[tuple[str, list[StoredFile]]]:
         """Every folder below the root with its files, one folder at a time, in the order of names.
 
-        Hidden names (and what lies below them) are passed over, and so are links to folders, which may go in
+        Hidden names (and what lies below them) are skipped, and so are links to folders, which may go in
         circles, and destinations of batches.
 
         Args:

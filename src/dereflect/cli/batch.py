@@ -190,7 +190,7 @@ class _Report:
         if summary.failed:
             parts.append(f"{summary.failed} failed, which the next run tries again")
         if summary.own_outputs:
-            parts.append(f"{summary.own_outputs} earlier outputs passed over")
+            parts.append(f"{summary.own_outputs} earlier outputs skipped")
         for path, reason in summary.folders:
             typer.echo(printable(f"{path}: {reason}"), err=True)
         if summary.folders:

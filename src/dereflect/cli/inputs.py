@@ -49,7 +49,7 @@ def find_photos(
 
     A file stands for itself, a folder for the pictures in it, a pattern for its matches.
 
-    What runs have written is passed over: the output folder, wherever it lies and however it is spelled, and
+    What runs have written is skipped: the output folder, wherever it lies and however it is spelled, and
     files beside a photo that are named as its outputs. A word of its own is taken as it is unless its photo
     is given too, and even then if that photo's outputs would replace it.
 

@@ -54,7 +54,7 @@ def separate(
 
     Writes <name>_transmission and <name>_reflection beside each photo, or into --output. Nothing is
     overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier run
-    has written is passed over: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
+    has written is skipped: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
     some photos failed, 2 none was done.
     """
     from dereflect.cli.inputs import find_photos, parse_shard

@@ -79,7 +79,7 @@ def read_pairs(folder: Path | str, check_sizes: bool = True) -> list[Pair]:
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures directly in `folder` by stem; hidden files and other kinds are passed over.
+    """The pictures directly in `folder` by stem; hidden files and other kinds are skipped.
 
     Raises:
         InputError: two pictures share a stem.

@@ -181,7 +181,7 @@ def load_perceptual(
     """The learned measures that can be had, by column name.
 
     Args:
-        columns: names in `FILES`; others are passed over.
+        columns: names in `FILES`; others are skipped.
         folder: where the weights lie; else ``$DEREFLECT_METRIC_WEIGHTS``, else ``metrics`` in the cache.
         fetch: download missing files into `folder`, where their checksum is known.
 

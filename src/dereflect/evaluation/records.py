@@ -50,7 +50,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """The records of an earlier run by key; a last line cut short by a crash is passed over.
+    """The records of an earlier run by key; a last line cut short by a crash is skipped.
 
     Raises:
         InputError: a line that is no record.

@@ -81,7 +81,7 @@ class Page:
         if self.number == 1:
             return [f"has {self.pages} pages; the first is used"] if self.pages > 1 else []
         more = f" and has {self.pages} pages; the first of them is used" if self.pages > 1 else ""
-        return [f"begins with a thumbnail, which is passed over{more}"]
+        return [f"begins with a thumbnail, which is skipped{more}"]
 
 
 def find_page(file: BinaryIO) -> Page:

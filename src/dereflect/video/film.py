@@ -212,7 +212,7 @@ def _decoded(container: Any, stream: Any, damaged: Callable[[int, Exception], No
 def read_frames(
     film: Film, start: int = 0, damaged: Callable[[int, Exception], None] | None = None
 ) -> Iterator[Frame]:
-    """The frames from number `start` on; those before are decoded and passed over, which is exact.
+    """The frames from number `start` on; those before are decoded and skipped, which is exact.
 
     Args:
         film: to read.

@@ -48,12 +48,12 @@ async def _service(request: Request) -> Service:
     return service
 
 
-Asked = Annotated[Service, Depends(_service)]
+ServiceDependency = Annotated[Service, Depends(_service)]
 
 
 @router.post("/v1/separate", response_class=Response, responses=FILE | UPLOAD)
 async def separate(
-    service: Asked,
+    service: ServiceDependency,
     request: Request,
     image: Annotated[UploadFile, File(description="the photo")],
     model: ModelField = None,
@@ -74,13 +74,13 @@ async def separate(
 
 
 @router.get("/v1/models", responses=GATE)
-async def models(service: Asked) -> list[ModelFacts]:
+async def models(service: ServiceDependency) -> list[ModelFacts]:
     """The models that this service offers, the default first."""
     return [ModelFacts(**words) for words in service.models()]
 
 
 @router.get("/v1/limits", responses=GATE)
-async def show_limits(service: Asked) -> LimitFacts:
+async def show_limits(service: ServiceDependency) -> LimitFacts:
     """What this service takes."""
     return LimitFacts(
         upload_bytes=service.limits.upload_bytes,
@@ -92,7 +92,7 @@ async def show_limits(service: Asked) -> LimitFacts:
 
 @router.post("/v1/jobs", status_code=202, responses=UPLOAD)
 async def open_job(
-    service: Asked,
+    service: ServiceDependency,
     image: Annotated[UploadFile, File(description="the photo")],
     model: ModelField = None,
     quality: QualityField = "fast",
@@ -106,13 +106,13 @@ async def open_job(
 
 
 @router.get("/v1/jobs/{identity}", responses=GATE | problems(404, 422))
-async def job_state(service: Asked, identity: Identity) -> JobState:
+async def job_state(service: ServiceDependency, identity: Identity) -> JobState:
     """How far a job is."""
     return _state(service, identity, _find(service, identity))
 
 
 @router.delete("/v1/jobs/{identity}", status_code=204, responses=GATE | problems(404, 422))
-async def forget_job(service: Asked, identity: Identity) -> None:
+async def forget_job(service: ServiceDependency, identity: Identity) -> None:
     """Forget a job, and stop it if it is not finished."""
     if not service.forget(identity):
         raise HTTPException(404, "no such job, or it was forgotten")
@@ -124,7 +124,7 @@ async def forget_job(service: Asked, identity: Identity) -> None:
     responses=JPEG | GATE | problems(404, 409, 422),
 )
 async def show_preview(
-    service: Asked, identity: Identity, layer: Literal["photo", "transmission", "reflection"]
+    service: ServiceDependency, identity: Identity, layer: Literal["photo", "transmission", "reflection"]
 ) -> Response:
     """A small sRGB copy of the photo or a layer, for a browser."""
     finished = _find(service, identity).finished
@@ -139,7 +139,7 @@ async def show_preview(
     responses=FILE | UPLOAD | problems(404, 409),
 )
 async def render(
-    service: Asked,
+    service: ServiceDependency,
     request: Request,
     identity: Identity,
     layers: LayersField = "transmission",
@@ -162,7 +162,7 @@ async def render(
     "/healthz",
     responses=LOST | problems(403, 421),
 )
-async def health(service: Asked, response: Response) -> Health:
+async def health(service: ServiceDependency, response: Response) -> Health:
     """Whether the service can work; 503 where a separation hangs, so that it should be restarted."""
     waiting, running = service.queue.counts()
     stuck = service.queue.stuck()
@@ -171,7 +171,7 @@ async def health(service: Asked, response: Response) -> Health:
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=GATE)
-async def metrics(service: Asked) -> PlainTextResponse:
+async def metrics(service: ServiceDependency) -> PlainTextResponse:
     """Counters in Prometheus's text format."""
     text = service.metrics.text(service.gauges())
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
