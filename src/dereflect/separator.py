@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import warnings
@@ -15,7 +14,7 @@ from dereflect.catalog import load_method
 from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, release_memory
 from dereflect.errors import DereflectError, InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
-from dereflect.inference.best import BEST, choose_best
+from dereflect.inference.best import settled
 from dereflect.inference.faults import StreamFaults
 from dereflect.inference.finish import as_tensor, finish
 from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
@@ -25,8 +24,6 @@ from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.methods.contract import Method, Progress
 from dereflect.separation import Separation, TensorSeparation
-
-_log = logging.getLogger(__name__)
 
 
 class Separator:
@@ -303,11 +300,7 @@ def load(
         ModelError: nothing of that name, or weights that cannot be used.
         InputError: a setting that cannot be followed on this machine.
     """
-    if os.fspath(source) == BEST and not os.path.exists(source):
-        choice = choose_best(str(settings.get("device", "auto")))
-        source = choice.name
-        _log.warning("model %s: %s (%s)", BEST, choice.name, choice.why)
-    method, name = load_method(source, options)
+    method, name = load_method(settled(source, str(settings.get("device", "auto"))), options)
     return Separator(method, name=name, **settings)
 
 

@@ -164,6 +164,13 @@ def test_entries_of_one_name_are_refused(tmp_path):
         unpack(archive, tmp_path / "to")
 
 
+def test_a_file_that_is_also_a_folder_is_refused(tmp_path):
+    own = write(tmp_path / "own.zip", {"a": b"1", "a/b.png": b"2"})
+    with pytest.raises(InputError, match="both a file and a folder"):
+        fetch(tmp_path, "", archive=own)
+    assert [path.name for path in tmp_path.iterdir()] == ["own.zip"]
+
+
 def test_what_is_no_archive_is_named(tmp_path):
     (tmp_path / "page.zip").write_text("<html>")
     with pytest.raises(InputError, match=r"page\.zip: not a whole ZIP archive"):

@@ -74,7 +74,7 @@ def test_without_a_gpu_models_for_one_are_passed_over():
 
 def test_the_default_is_taken_where_nothing_else_is_here():
     assert choose("default").name == "default"
-    assert choose("default").why == "2 models are better and not on this disk"
+    assert choose("default").why == "2 models that come before it are not on this disk"
 
 
 def test_the_catalogs_models_are_found_in_the_cache_alone(tmp_path, monkeypatch):

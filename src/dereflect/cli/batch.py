@@ -125,11 +125,12 @@ def batch(
     from dereflect.batch import run_batch
     from dereflect.batch.job import BatchJob, Fleet
     from dereflect.cli.inputs import parse_shard
+    from dereflect.inference.best import settled
 
     job = BatchJob(
         source,
         destination,
-        model.model,
+        str(settled(model.model, model.device.value)),  # once, so that a job has one model
         options=model.of_method(),
         settings=model.of_separator(),
         strength=result.strength,

@@ -6,6 +6,7 @@ where recipes (``train/``) and ``dereflect evaluate`` (``test/``) look; what is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def download_sirs(
         InputError: `folder` is there already, the archive is not or cannot be unpacked.
         ModelError: no consent, or the download failed.
     """
-    if folder.exists():
+    if os.path.lexists(folder):
         raise InputError(folder, "is there already; give another folder, or remove it")
     if archive is not None and not archive.is_file():
         raise InputError(archive, "no such file")

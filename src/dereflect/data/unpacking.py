@@ -50,6 +50,8 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(entry) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)  # reads no more than the size that was judged
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(archive, "refused: an entry is both a file and a folder") from error
     except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise InputError(
             archive, f"not a whole ZIP archive ({first_line(error)}); remove it to fetch it anew"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,6 +11,8 @@ from dereflect.catalog import CARDS, family
 from dereflect.devices import available_memory, choose_device
 from dereflect.methods.card import ModelCard
 from dereflect.methods.ranking import by_quality, quality
+
+_log = logging.getLogger(__name__)
 
 BEST = "best"
 FALLBACK = "default"
@@ -60,8 +64,20 @@ def choose_best(
             psnr, data = quality(card)
             score = "" if psnr is None else f"{psnr:.2f} dB on {data}, "
             return Choice(card.name, _words([f"{score}needs {needed:,.0f} of {room:,.0f} MiB", *passed]))
-    reason = f"{absent} models are better and not on this disk" if absent else "it is the only one"
+    reason = f"{absent} models that come before it are not on this disk" if absent else "it is the only one"
     return Choice(FALLBACK, _words([reason, *passed] if absent or not passed else passed))
+
+
+def settled(source: str | os.PathLike[str], device: str = "auto") -> str | os.PathLike[str]:
+    """A model's name or path with ``best`` replaced by `choose_best`'s, which is logged; others as they are.
+
+    A file or folder of that name is a path like any other.
+    """
+    if os.fspath(source) != BEST or os.path.exists(source):
+        return source
+    choice = choose_best(device)
+    _log.warning("model %s: %s (%s)", BEST, choice.name, choice.why)
+    return choice.name
 
 
 def need(card: ModelCard) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from dereflect.downloads import ReportBytes
 from dereflect.errors import InputError, MissingExtra, ModelError, first_line
@@ -44,11 +45,8 @@ def fetch_from_drive(url: str, target: Path, report: ReportBytes | None = None) 
         missing = MissingExtra("gdown", "drive", "a download from Google Drive", target.name)
         missing.reason += f", {by_hand}"
         raise missing from error
+    import requests
     from filelock import FileLock
-
-    def tell(done: int, total: int | None) -> None:
-        if report is not None:
-            report(target.name, done, total or done)
 
     lock = target.with_name(target.name + ".lock")
     try:
@@ -56,20 +54,13 @@ def fetch_from_drive(url: str, target: Path, report: ReportBytes | None = None) 
         with FileLock(lock):
             try:
                 if not target.is_file():  # another process may have brought it meanwhile
-                    gdown.download(
-                        id=match[1],
-                        output=str(target),
-                        quiet=True,
-                        use_cookies=False,
-                        resume=True,
-                        progress=tell,
-                        timeout=TIMEOUT,
-                        retries=RETRIES,
-                    )
+                    _download(gdown, match[1], target, report)
             finally:
                 lock.unlink(missing_ok=True)
     except PermissionError as error:
         raise InputError(target, f"cannot be written ({first_line(error)})") from error
+    except requests.ConnectionError as error:
+        raise ModelError(url, f"no connection to {HOST}; go on later, {by_hand}") from error
     except Exception as error:  # gdown's own, and those of requests
         raise ModelError(
             url, f"Google Drive gave no file ({first_line(error)}); go on later, {by_hand}"
@@ -81,6 +72,23 @@ def fetch_from_drive(url: str, target: Path, report: ReportBytes | None = None) 
 
 
 _FILE = re.compile(rf"https://{re.escape(HOST)}/file/d/([\w-]+)(?:/|$)")
+
+
+def _download(gdown: Any, identifier: str, target: Path, report: ReportBytes | None) -> None:
+    def tell(done: int, total: int | None) -> None:
+        if report is not None:
+            report(target.name, done, total or done)
+
+    gdown.download(
+        id=identifier,
+        output=str(target),
+        quiet=True,
+        use_cookies=False,
+        resume=True,
+        progress=tell,
+        timeout=TIMEOUT,
+        retries=RETRIES,
+    )
 
 
 def _is_page(path: Path) -> bool:

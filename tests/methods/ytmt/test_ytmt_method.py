@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 
 from dereflect.catalog import family, load_method
@@ -216,6 +217,15 @@ def test_a_page_in_place_of_the_file_is_not_kept(drive: Path, vgg_file: Path, tm
     with pytest.raises(ModelError, match=r"a page instead of the file; .* in a browser"):
         fetch_ytmt(vgg=vgg_file)
     assert kept(tmp_path) == []
+
+
+def test_without_a_connection_the_way_by_hand_is_named(vgg_file: Path, monkeypatch: pytest.MonkeyPatch):
+    def download(**_) -> None:
+        raise requests.ConnectionError("HTTPSConnectionPool and so on")
+
+    monkeypatch.setitem(sys.modules, "gdown", types.SimpleNamespace(download=download))
+    with pytest.raises(ModelError, match=r"no connection to drive\.google\.com; .* in a browser and put"):
+        fetch_ytmt(vgg=vgg_file)
 
 
 def test_a_vgg_that_is_not_there_is_named_before_anything_is_fetched(drive: Path, tmp_path: Path):
