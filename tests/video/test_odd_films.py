@@ -215,6 +215,13 @@ def test_faults_of_the_encoder_are_one_line(separator, tmp_path, monkeypatch):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_an_extension_of_no_film_is_refused_before_any_work(separator, tmp_path):
+    source = write_film(tmp_path / "in.mp4", count=3, sound=False)
+    with pytest.raises(InputError, match=r"out\.xyz: no kind of film has this extension"):
+        convert_video(VideoJob(source, tmp_path / "out.xyz"), separator)
+    assert separator.method.shapes == []
+
+
 def test_two_runs_on_one_film_do_not_mix(separator, tmp_path):
     source = write_film(tmp_path / "in.mp4", count=3, sound=False)
     job = VideoJob(source, tmp_path / "out.mp4")

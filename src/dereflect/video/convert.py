@@ -21,7 +21,15 @@ from dereflect.separator import Separator
 from dereflect.video.film import Film, Frame, probe, read_frames
 from dereflect.video.parts import FilmParts, folder_of
 from dereflect.video.steady import RADIUS, at_size, steady_changes, working_copy
-from dereflect.video.writing import CODECS, QUALITY, ChunkWriter, assemble, finished_times, is_settled
+from dereflect.video.writing import (
+    CODECS,
+    QUALITY,
+    ChunkWriter,
+    assemble,
+    check_container,
+    finished_times,
+    is_settled,
+)
 
 LAYERS = ("transmission", "reflection")
 CHUNK = 96
@@ -104,6 +112,7 @@ def convert_video(
     film = probe(job.source)
     with parts.taken():
         whole = parts.folder / f"whole{job.target.suffix}"
+        check_container(whole, job.target)
         chunks = _write_chunks(job, separator, film, crf, parts, progress, _Faults(film, failed))
         assemble(film, chunks, whole)
         parts.publish(whole, job.overwrite)

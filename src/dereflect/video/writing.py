@@ -171,6 +171,24 @@ def assemble(film: Film, chunks: list[Path], target: Path) -> None:
         raise InputError(target.name, reason) from error
 
 
+def check_container(path: Path, target: Path) -> None:
+    """Refuse an extension that no kind of film has, before any work.
+
+    Args:
+        path: a file to try it with; it is not there afterwards.
+        target: the film to be, named in the error.
+
+    Raises:
+        InputError: no kind of film has it.
+    """
+    try:
+        import_av().open(address(path), "w").close()
+    except ValueError as error:
+        raise InputError(target, "no kind of film has this extension; try .mkv or .mp4") from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _copied(output: Any, stream: Any) -> Any:
     """A track for the packets of another; also where a codec can only be read here, and not written."""
     try:
