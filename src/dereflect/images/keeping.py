@@ -12,8 +12,8 @@ from dereflect.images import colour, metadata
 from dereflect.images.jpeg import LONGEST_SEGMENT, iptc_segment
 from dereflect.images.picture import Metadata, Picture, white
 
-LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_535, "HEIF": 16_384, "PNG": 2**31 - 1}
-"""Pixels of the longer side that a format can hold, or that its encoder takes."""
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "HEIF": 32_768, "PNG": 2**31 - 1}
+"""Pixels of the longer side that a format can hold, or that its encoder and decoder take."""
 
 _FIELDS = {
     "JPEG": {"exif", "icc", "xmp", "dpi", "iptc", "comment"},

@@ -165,7 +165,7 @@ def _floats(pair: Any) -> tuple[float, float] | None:
 
 
 def _sound_dpi(dpi: tuple[float, float] | None, swapped: bool) -> tuple[float, float] | None:
-    if dpi is None or not all(np.isfinite(dpi)) or min(dpi) <= 0 or max(dpi) > _LARGEST_DPI:
+    if dpi is None or not all(np.isfinite(dpi)) or min(dpi) < 0.5 or max(dpi) > _LARGEST_DPI:
         return None
     return (dpi[1], dpi[0]) if swapped else dpi
 
