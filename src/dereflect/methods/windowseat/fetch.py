@@ -123,7 +123,9 @@ def check_move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> 
             f"windowseat in {name} needs about {(wanted - held) / 1e9:.0f} GB more on {device}, "
             f"{free / 1e9:.0f} GB are free",
             remedy=Remedy(
-                "{} needs less, {} least", Option("dtype", "bfloat16"), Option("quantised", "on", True)
+                "{} needs less, {} least",
+                Option("dtype", "bfloat16"),
+                Option("quantised", "on", setting=True),
             ),
         )
 
