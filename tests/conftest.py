@@ -2,6 +2,9 @@ import os
 import struct
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: threads of several workers would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
