@@ -208,7 +208,7 @@ def test_downloads_have_the_bytes_of_the_command_line(visit, tmp_path):
 def test_a_download_works_after_the_server_has_forgotten(visit, tmp_path):
     visit.give(CAFE)
     first = visit.download()
-    for identity in list(visit.server.service._kept):
+    for identity in list(visit.server.service._stored):
         visit.server.service.forget(identity)
     assert visit.download() == first
     visit.complaints.clear()  # the browser notes the 404
