@@ -7,7 +7,6 @@ R <- clip(R - gamma (mean of all entries above 1, minus 1), 0, 1) and M = clip(T
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -60,8 +59,8 @@ def mix(transmission: Array, reflection: Array, draws: Draws) -> Triplet:
     return Triplet.of(blended, clear, blurred)
 
 
-def add_and_darken(clear: Any, mirrored: Any, gamma: float) -> tuple[Any, Any]:
-    """The rule's sum of two arrays or two tensors in [0, 1], computed in their own type.
+def add_and_darken(clear: Array, mirrored: Array, gamma: float) -> tuple[Array, Array]:
+    """The rule's sum of two layers (H, W, 3) in [0, 1].
 
     Returns:
         The blended picture, and the reflection as it was added.
