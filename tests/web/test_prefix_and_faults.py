@@ -10,7 +10,14 @@ from dereflect.errors import InputError
 from dereflect.web.settings import Access, is_prefix
 
 PAGES = ["/", "/docs", "/favicon.ico", "/page/style.css", "/openapi.json", "/v1/models", "/healthz"]
-SCRIPTS = ["page/main.js", "page/service.js", "page/docs.js", "page/theme.js", "page/style.css"]
+SCRIPTS = [
+    "page/main.js",
+    "page/workbench.js",
+    "page/service.js",
+    "page/docs.js",
+    "page/theme.js",
+    "page/style.css",
+]
 FAULTS = [struct.error("bad"), RecursionError("deep"), MemoryError(), OverflowError("large")]
 
 

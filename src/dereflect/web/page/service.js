@@ -1,21 +1,30 @@
-// Talks to the server that this page came from, and to nobody else.
+// The engine of `dereflect serve`: talks to the server that this page came from, and to nobody else.
+
+import { element } from "./elements.js";
+import { Forgotten } from "./engine.js";
 
 /** An answer that says what is wrong. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, text) {
     super(text);
     this.status = status;
   }
 }
 
-let askForToken = async () => { throw new Refusal(401, "this service needs its token"); };
 let token = sessionStorage.getItem("token");
+let limits = null; // of the service, once they are known
 
-/** What to do when the service needs a token: a function that asks the person and gives it. */
-export function onTokenNeeded(ask) { askForToken = ask; }
+function askForToken() {
+  return new Promise((resolve) => {
+    const dialog = element("ask");
+    element("token").value = "";
+    dialog.onclose = () => (element("token").value ? resolve(element("token").value) : dialog.showModal());
+    dialog.showModal();
+  });
+}
 
 /** Send a request; `onSent(share)` hears how much of the body is on its way. */
-export async function request(method, path, { body = null, kind = "json", onSent = null, signal = null } = {}) {
+async function request(method, path, { body = null, kind = "json", onSent = null, signal = null } = {}) {
   for (;;) {
     try {
       return await send(method, path, body, kind, onSent, signal);
@@ -63,8 +72,23 @@ function rest(milliseconds, signal) {
   });
 }
 
-/** Separate a photo and fetch the small copies; `onProgress(words, share)` hears how it goes. */
-export async function separate(file, model, quality, onProgress, signal) {
+const megabytes = (bytes) => `${Math.round(bytes / 1e5) / 10} MB`;
+
+async function models() {
+  const found = await request("GET", "v1/models"); // first, alone: it asks for the token if one is needed
+  request("GET", "v1/limits").then((answer) => { limits = answer; }, () => {});
+  return found;
+}
+
+// Said here, because a server that refuses in the middle of an upload cannot be heard by a browser.
+function refusal(file) {
+  if (!limits || file.size <= limits.upload_bytes) return "";
+  return `the photo has ${megabytes(file.size)}, more than the ${megabytes(limits.upload_bytes)} that this server takes`;
+}
+
+const forget = (id) => { request("DELETE", `v1/jobs/${id}`).catch(() => {}); };
+
+async function separate(file, { model, quality }, onProgress, signal) {
   const form = new FormData();
   form.append("image", file, file.name || "picture.png");
   form.append("model", model);
@@ -73,8 +97,8 @@ export async function separate(file, model, quality, onProgress, signal) {
   let job = await request("POST", "v1/jobs", {
     body: form, signal, onSent: (share) => onProgress("Sending the photo", share),
   });
-  const forget = () => { request("DELETE", `v1/jobs/${job.id}`).catch(() => {}); };
-  signal.addEventListener("abort", forget, { once: true });
+  const stop = () => forget(job.id);
+  signal.addEventListener("abort", stop, { once: true });
   for (let pause = 150; job.state === "queued" || job.state === "running"; pause = Math.min(1000, pause * 1.3)) {
     if (job.state === "queued") {
       onProgress(job.position === 0 ? "Next in line" : `In line: ${job.position} before you`, null);
@@ -91,16 +115,41 @@ export async function separate(file, model, quality, onProgress, signal) {
     const { blob } = await request("GET", `v1/jobs/${job.id}/previews/${layer}`, { kind: "blob", signal });
     layers[layer] = await createImageBitmap(blob);
   }
-  signal.removeEventListener("abort", forget);
+  signal.removeEventListener("abort", stop);
   return { id: job.id, facts: job.result, layers };
 }
 
-/** The finished picture in full size, as {blob, name}. */
-export async function render(id, { layers, strength, mask, format }) {
+async function render(id, { layers, strength, mask, format }) {
   const form = new FormData();
   form.append("layers", layers);
   form.append("strength", String(strength));
   form.append("format", format);
-  if (mask) form.append("mask", mask, "mask.png");
-  return request("POST", `v1/jobs/${id}/render`, { body: form, kind: "blob" });
+  if (mask) form.append("mask", await greyFile(mask), "mask.png");
+  try {
+    return await request("POST", `v1/jobs/${id}/render`, { body: form, kind: "blob" });
+  } catch (error) {
+    throw error.status === 404 ? new Forgotten(error.message) : error;
+  }
 }
+
+/** A mask as a grey PNG, white where to work. */
+function greyFile(mask) {
+  const flat = document.createElement("canvas");
+  Object.assign(flat, { width: mask.width, height: mask.height });
+  const context = flat.getContext("2d");
+  context.fillStyle = "#000";
+  context.fillRect(0, 0, flat.width, flat.height);
+  context.drawImage(mask, 0, 0);
+  return new Promise((resolve) => flat.toBlob(resolve, "image/png"));
+}
+
+const FORMATS = [["keep", "The photo's own"], ["png", "PNG"], ["jpg", "JPEG"], ["tiff", "TIFF"], ["webp", "WebP"]];
+
+/** See `engine.js`. */
+export const engine = {
+  privacy: "Your photo goes to this server and nowhere else. It is kept in memory for some minutes, then forgotten.",
+  links: [["For programs", "docs"]],
+  thorough: true,
+  formats: () => FORMATS,
+  models, refusal, separate, render, forget,
+};
