@@ -52,6 +52,9 @@ class Separation:
             does not quite add (it dims the scene, and cameras bend the curve), so a few hundredths are
             normal.
         name: file name stem of the source, to name outputs by.
+        reflection_found: False where the network found no reflection and left the picture as it was: the
+            mean change of what it saw, the picture, its reduced copy or each of its tiles, is below half a
+            level of 255. It does not depend on strength and mask. None of a model that never says so.
     """
 
     pictures: dict[str, Picture]
@@ -62,6 +65,7 @@ class Separation:
     device: str
     residual: float
     name: str = "picture"
+    reflection_found: bool | None = None
 
     @cached_property
     def transmission(self) -> Image.Image:

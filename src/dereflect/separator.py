@@ -277,6 +277,7 @@ class Separator:
             how=str(prepared.plan),
             device=self.running,
             residual=finished.residual,
+            reflection_found=finished.changed if self.method.traits.fades else None,
             name=prepared.name,
         )
 

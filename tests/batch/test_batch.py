@@ -66,6 +66,30 @@ def test_manifest_holds_every_photo_with_checksums(photos: MakePhotos, tiny_mode
             assert row[f"{layer}_sha256"] == hashlib.sha256(content).hexdigest()
 
 
+def test_manifest_and_summary_say_where_no_reflection_was_found(
+    photos: MakePhotos, tiny_model: Path, tmp_path: Path
+):
+    job = job_of(photos(3), tiny_model)
+    summary = run_batch(job)
+    assert summary.untouched == 3  # a fresh model changes next to nothing
+    assert {row["reflection_found"] for row in rows(tmp_path / "out").values()} == {False}
+
+
+def test_a_manifest_of_an_earlier_version_lacks_columns_and_counts(tmp_path: Path):
+    import pyarrow.parquet
+
+    manifest = Manifest(Store(tmp_path))
+    manifest.add(NOTHING | {"path": "a.png", "state": "done", "finished": 1.0})
+    manifest.flush()
+    part = next((tmp_path / FOLDER).iterdir())
+    table = pyarrow.parquet.read_table(part).drop_columns("reflection_found")
+    pyarrow.parquet.write_table(table, part)
+    manifest.add(NOTHING | {"path": "b.png", "state": "done", "finished": 2.0, "reflection_found": True})
+    manifest.flush()
+    found = {row["path"]: row["reflection_found"] for row in manifest.table().to_pylist()}
+    assert found == {"a.png": None, "b.png": True}
+
+
 def test_a_second_run_does_only_what_is_missing(photos: MakePhotos, tiny_model: Path, tmp_path: Path):
     source, out = photos(5), tmp_path / "out"
     job = job_of(source, tiny_model)

@@ -12,6 +12,9 @@ import pytest
 from command_line import names, photo
 from PIL import Image
 
+from dereflect.methods.default.method import DefaultMethod
+from dereflect.methods.default.network import DefaultConfig
+
 
 def test_a_photo_gets_both_layers_beside_it(separate, tmp_path):
     photo(tmp_path / "window.jpg")
@@ -21,6 +24,29 @@ def test_a_photo_gets_both_layers_beside_it(separate, tmp_path):
     assert Image.open(tmp_path / "window_transmission.jpg").size == (48, 33)
     assert "running on cpu in" in done.err
     assert done.out == ""
+
+
+def test_a_photo_without_a_reflection_is_called_so(separate, model_folder, tmp_path):
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "a.png")  # a fresh model changes next to nothing
+    done = separate(tmp_path / "a.png", "-o", tmp_path / "one")
+    assert f"{tmp_path / 'a.png'}: no reflection found, " in done.err
+    loud = separate(tmp_path / "a.png", "-o", tmp_path / "two", "-v", "--json")
+    assert f"{tmp_path / 'a.png'}: no reflection found, 64 x 64, whole" in loud.err
+    assert "1 photo separated" in loud.lines[-1]
+    assert "in 1 of them no reflection found" in loud.lines[-1]
+    assert json.loads(loud.out)["reflection_found"] is False
+
+
+def test_a_photo_with_a_reflection_is_not_called_without(dereflect, tmp_path):
+    method = DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, encoder=""))
+    for layer in method.network.out:
+        layer.bias.data.fill_(0.5)
+    method.save_pretrained(tmp_path / "model")
+    photo(tmp_path / "a.png")
+    done = dereflect("separate", tmp_path / "a.png", "--model", tmp_path / "model", "--json", "-v")
+    assert done.code == 0
+    assert "no reflection found" not in done.err
+    assert json.loads(done.out)["reflection_found"] is True
 
 
 def test_a_folder_s_tree_is_mirrored(separate, tmp_path):

@@ -193,6 +193,18 @@ def test_a_photo_is_separated_compared_and_mixed(visit):
     assert np.abs(visit.pixels("after") - (photo + full) / 2).max() <= 1.5
 
 
+def test_a_photo_without_a_reflection_is_called_so(visit):
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 64), (120, 110, 100)).save(buffer, "PNG")
+    visit.give({"name": "wall.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    assert visit.page.inner_text("#facts").startswith("No reflection found")
+    assert visit.page.inner_text("#strength-words") == "There is no reflection to remove"
+    visit.give(CAFE)
+    playwright.expect(visit.page.locator("#facts")).to_contain_text("1200 × 800", timeout=PATIENCE)
+    assert "No reflection" not in visit.page.inner_text("#facts")
+    assert visit.page.inner_text("#strength-words") == "The reflection is removed"
+
+
 def test_downloads_have_the_bytes_of_the_command_line(visit, tmp_path):
     visit.give(CAFE)
     assert visit.download() == ("cafe_transmission.jpg", command_line(tmp_path / "full"))

@@ -53,6 +53,33 @@ def test_both_layers_come_as_a_zip_with_facts(server, picture):
     assert np.abs(layers[0].astype(int) + layers[1] - pixels(content)).max() <= 1
 
 
+class Blind(Method):
+    """Finds no reflection in any photo."""
+
+    family = "blind"
+    traits = Traits(fades=True)
+
+    def forward(self, blended, *, generator=None, progress=None):
+        return blended, 0 * blended
+
+
+def test_a_photo_in_which_no_reflection_was_found_is_answered_with_a_word(start, picture):
+    with start(more={"blind": Separator(Blind(), name="blind", device="cpu", dtype="float32")}) as server:
+        left = server.separate(picture(), model="blind")
+        assert left.headers["x-dereflect-reflection-found"] == "false"
+        with zipfile.ZipFile(
+            io.BytesIO(server.separate(picture(), model="blind", layers="both").content)
+        ) as archive:
+            assert json.loads(archive.read("result.json"))["reflection_found"] is False
+        job = server.client.post(
+            "/v1/jobs", files={"image": ("a.png", picture())}, data={"model": "blind"}
+        ).json()
+        state = f"/v1/jobs/{job['id']}"
+        server.wait_until(lambda: server.client.get(state).json()["state"] == "done")
+        assert server.client.get(state).json()["result"]["reflection_found"] is False
+        assert "x-dereflect-reflection-found" not in server.separate(picture()).headers
+
+
 def test_strength_and_mask_do_what_the_python_interface_does(server, picture):
     content = picture()
     mask = Image.fromarray((np.arange(30 * 40).reshape(30, 40) % 256).astype(np.uint8))

@@ -108,6 +108,8 @@ class Summary:
     kept: int = 0
     """Photos that an earlier run has settled."""
     done: int = 0
+    untouched: int = 0
+    """Photos, of those done, in which no reflection was found."""
     refused: int = 0
     failed: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
@@ -126,5 +128,6 @@ class Summary:
         """Add one row of the manifest."""
         state: PhotoState = row["state"]
         setattr(self, state, getattr(self, state) + 1)
+        self.untouched += state == "done" and row.get("reflection_found") is False
         if state != "done" and len(self.errors) < 20:
             self.errors.append((row["path"], row["error"]))

@@ -35,6 +35,7 @@ COLUMNS = {
     "reflection_bytes": "int64",
     "reflection_sha256": "string",
     "residual": "float32",
+    "reflection_found": "bool_",  # null: the model does not say
     "seconds": "float32",
     "how": "string",
     "model": "string",
@@ -45,7 +46,8 @@ COLUMNS = {
     "finished": "float64",  # seconds since 1970
 }
 NOTHING: dict[str, Any] = {
-    name: "" if kind == "string" else 0.0 if kind.startswith("float") else 0 for name, kind in COLUMNS.items()
+    name: {"string": "", "bool_": None}.get(kind, 0.0 if kind.startswith("float") else 0)
+    for name, kind in COLUMNS.items()
 }
 """A row that says nothing, for rows to begin with."""
 _NEEDED = (
@@ -115,7 +117,10 @@ class Manifest:
         parts = self._read_parts()
         if not parts:
             return _table([])
-        whole = pyarrow.concat_tables(parts).sort_by([("path", "ascending"), ("finished", "ascending")])
+        # Parts of an earlier version lack columns, which are null then.
+        whole = pyarrow.concat_tables(parts, promote_options="default").sort_by(
+            [("path", "ascending"), ("finished", "ascending")]
+        )
         paths = whole.column("path").to_pylist()
         last = [
             index for index, path in enumerate(paths) if index + 1 == len(paths) or paths[index + 1] != path

@@ -147,6 +147,7 @@ class Worker:
             result = result or self.separator(item.picture, strength=self.job.strength)
             item.row |= {
                 "residual": result.residual,
+                "reflection_found": result.reflection_found,
                 "seconds": result.seconds,
                 "how": result.how,
                 "version": result.version,

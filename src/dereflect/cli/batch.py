@@ -181,9 +181,11 @@ class _Report:
             typer.echo(f"{count} photos, {count / (now - self.started):.1f} photos/s", err=True)
 
     def finish(self, summary: Summary) -> int:
-        from dereflect.cli.report import printable
+        from dereflect.cli.report import NOT_FOUND, printable
 
         parts = [f"{summary.found} photos: {summary.done} separated in {summary.seconds:.1f} s"]
+        if summary.untouched:
+            parts.append(f"in {summary.untouched} of them {NOT_FOUND}")
         if summary.kept:
             parts.append(f"{summary.kept} done or refused by an earlier run")
         if summary.refused:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dereflect.separation import Separation
     from dereflect.separator import Separator
 
+NOT_FOUND = "no reflection found"
+
 
 class Report:
     """Counts what happens, and says it.
@@ -38,6 +40,7 @@ class Report:
         self.verbose = verbose
         self.as_json = as_json
         self.done = 0
+        self.untouched = 0
         self.failures = 0
         self.skips = 0
         self._started = time.perf_counter()
@@ -80,6 +83,7 @@ class Report:
         """A photo is done; `lost` says what its format could not keep."""
         notes = [*result.notes, *lost]
         self.done += 1
+        self.untouched += result.reflection_found is False
         self._advance()
         picture, name = result.pictures["blended"], escaped(str(path))
         if self.as_json:
@@ -96,18 +100,20 @@ class Report:
                 version=result.version,
                 device=result.device,
                 residual=round(result.residual, 5),
+                reflection_found=result.reflection_found,
                 notes=notes,
             )
         for note in notes:
             self._line(f"{name}: {note}", error=True)
+        found = f"{NOT_FOUND}, " if result.reflection_found is False else ""
         if self.verbose:
             self._line(
-                f"{name}: {picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
+                f"{name}: {found}{picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
                 f"separate, {seconds:.2f} s with reading and writing, residual {result.residual:.4f}"
             )
         elif self._bar is None and not self.quiet:
             written = ", ".join(escaped(str(output)) for output in outputs.values())
-            self._line(f"{name}: {seconds:.2f} s -> {written}")
+            self._line(f"{name}: {found}{seconds:.2f} s -> {written}")
 
     def skipped(self, path: Path) -> None:
         """A photo's outputs are there already."""
@@ -140,6 +146,8 @@ class Report:
         """Say the sums, and give the exit code: 0 all fine, 1 some failed, 2 nothing could be done."""
         seconds = time.perf_counter() - self._started
         parts = [f"{_count(self.done, 'photo')} separated in {seconds:.1f} s"]
+        if self.untouched:
+            parts.append(f"in {self.untouched} of them {NOT_FOUND}")
         if self.skips:
             parts.append(f"{self.skips} skipped (outputs are there already)")
         if found.own_outputs:

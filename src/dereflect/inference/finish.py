@@ -22,12 +22,13 @@ class Finished(NamedTuple):
     """Both layers of a whole picture, (H, W) or (H, W, 3) each, and how badly they explain it.
 
     `residual` is the mean absolute difference, in [0, 1], between the photo and the layers' sum clipped at
-    white.
+    white. `changed` is whether the network changed any of what it saw, see `Stripe`.
     """
 
     transmission: Array
     reflection: Array
     residual: float
+    changed: bool
 
 
 @torch.inference_mode()
@@ -45,16 +46,16 @@ def finish(
     pixels = prepared.picture.pixels
     dtype = np.dtype(np.float32) if as_floats else pixels.dtype
     transmission, reflection = np.empty(pixels.shape, dtype), np.empty(pixels.shape, dtype)
-    difference = 0.0
+    difference, changed = 0.0, False
     for stripe in stripes:
         rows = slice(stripe.start, stripe.start + stripe.photo.shape[1])
         shown, reflected, explained = _taken_away(stripe, removal, rows)
+        changed |= stripe.changed
         difference += float((stripe.photo - explained).abs().sum(dtype=torch.float64))
         transmission[rows] = _transmission_pixels(shown, stripe.photo, rows, prepared, dtype)
         reflection[rows] = _own_pixels(reflected, prepared, dtype)
-    return Finished(
-        transmission, reflection, difference / (3 * prepared.picture.height * prepared.picture.width)
-    )
+    residual = difference / (3 * prepared.picture.height * prepared.picture.width)
+    return Finished(transmission, reflection, residual, changed)
 
 
 def as_tensor(layer: Array) -> Tensor:

@@ -23,6 +23,8 @@ STRIPE = 128
 """Rows handed on at a time."""
 WINDOW = 2
 """Radius, in pixels of the reduced copy, of the windows in which fitted running asks whose detail it is."""
+FAINTEST = 0.5 / 255
+"""Mean change of what the network sees, of 1, below which no reflection was found: half a level of 8 bits."""
 FLAT = 0.01
 """Contrast, of 1, below which a window is flat: its fine detail (grain) then stays with the transmission."""
 
@@ -33,12 +35,17 @@ SeparateTile = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Stripe(NamedTuple):
-    """Some rows from row `start` on: the photo and both layers, (3, rows, W) float32 sRGB each."""
+    """Some rows from row `start` on: the photo and both layers, (3, rows, W) float32 sRGB each.
+
+    `changed` is whether the network changed what it saw of them, the reduced copy or one of the tiles, by
+    `FAINTEST` or more on the mean.
+    """
 
     start: int
     photo: Tensor
     transmission: Tensor
     reflection: Tensor
+    changed: bool
 
 
 def stripes(network: BatchRunner, prepared: Prepared, progress: Progress | None = None) -> Iterator[Stripe]:
@@ -66,9 +73,10 @@ def stripes(network: BatchRunner, prepared: Prepared, progress: Progress | None 
 
 def stripes_of_whole(photo: Tensor, layers: tuple[Tensor, Tensor]) -> Iterator[Stripe]:
     """Hand on layers (3, H, W) that are there already."""
+    changed = _changed(photo, layers[0])
     for start in range(0, photo.shape[1], STRIPE):
         rows = slice(start, start + STRIPE)
-        yield Stripe(start, photo[:, rows], layers[0][:, rows], layers[1][:, rows])
+        yield Stripe(start, photo[:, rows], layers[0][:, rows], layers[1][:, rows], changed)
 
 
 def stripes_of_fitted(
@@ -94,6 +102,7 @@ def stripes_of_fitted(
     """
     transmission, reflection = layers
     removed = small - transmission
+    changed = _changed(small, transmission)
     maps = torch.cat(
         [removed, reflection, small, _detail_share(small, removed), _detail_share(small, reflection)]
     )  # (3 + 3 + 3 + 1 + 1, h, w)
@@ -102,7 +111,12 @@ def stripes_of_fitted(
         photo = rows(start, stop)
         up = _enlarge_rows(maps, start, stop, height, width)
         detail = photo - up[6:9]
-        yield Stripe(start, photo, photo - up[0:3] - up[9:10] * detail, up[3:6] + up[10:11] * detail)
+        finer = photo - up[0:3] - up[9:10] * detail
+        yield Stripe(start, photo, finer, up[3:6] + up[10:11] * detail, changed)
+
+
+def _changed(photo: Tensor, transmission: Tensor) -> bool:
+    return float((photo - transmission).abs().mean()) >= FAINTEST
 
 
 def _detail_share(guide: Tensor, layer: Tensor) -> Tensor:
@@ -152,10 +166,13 @@ def stripes_of_tiles(
     lefts, across = _cover(width, plan.width, plan.overlap)
     held = torch.zeros(6, plan.height, width)
     band = rows(0, plan.height)
+    changed = False
     for index, top in enumerate(tops):
         for column, left in enumerate(lefts):
             reach = slice(left, left + plan.width)
-            both = torch.cat(separate(band[None, :, :, reach]), dim=1)[0]  # (6, tile, tile)
+            tile = band[:, :, reach]
+            both = torch.cat(separate(tile[None]), dim=1)[0]  # (6, tile, tile)
+            changed |= _changed(tile, both[:3])
             held[:, :, reach] += both * (down[index][:, None] * across[column])
             if progress is not None:
                 progress(index * len(lefts) + column + 1, len(tops) * len(lefts))
@@ -163,7 +180,7 @@ def stripes_of_tiles(
         done = following - top
         for start in range(0, done, STRIPE):
             part = slice(start, min(done, start + STRIPE))
-            yield Stripe(top + start, band[:, part], held[:3, part], held[3:, part])
+            yield Stripe(top + start, band[:, part], held[:3, part], held[3:, part], changed)
         rest = held[:, done:].clone()
         held.zero_()
         held[:, : rest.shape[1]] = rest

@@ -42,6 +42,9 @@ class Traits:
     """Overlap of neighbouring tiles in pixels: at least the reach of the network's local context."""
     random: bool = False
     """Whether the result depends on a `torch.Generator`."""
+    fades: bool = False
+    """Whether it gives a photo in which it finds no reflection back as it was, with a reflection of all but
+    nothing; the Separator then says so."""
     batchable: bool = True
     """Whether several pictures of one size may share a batch."""
     bytes_per_pixel: int = 2000

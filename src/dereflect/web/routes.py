@@ -276,4 +276,6 @@ def _file(answer: Answer, source_format: str, render: RenderOptions) -> Response
         "X-Dereflect-Residual": str(answer.facts["residual"]),
         **_PRIVATE,
     }
+    if answer.facts["reflection_found"] is not None:
+        headers["X-Dereflect-Reflection-Found"] = str(answer.facts["reflection_found"]).lower()
     return Response(answer.content, media_type=kind, headers=headers)

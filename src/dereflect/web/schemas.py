@@ -63,7 +63,9 @@ class JobState(BaseModel):
     position: int = Field(description="jobs before it in line")
     progress: JobProgress | None = Field(None, description="of methods that work in many steps")
     error: str | None = None
-    result: dict[str, Any] | None = Field(None, description="size, model, device, seconds, residual, notes")
+    result: dict[str, Any] | None = Field(
+        None, description="size, model, device, seconds, residual, reflection_found, notes"
+    )
 
 
 class Health(BaseModel):
@@ -100,6 +102,14 @@ UPLOAD = GATE | problems(400, 408, 413, 415, 422, 500, 503, 504)
 FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the picture, or a zip of both layers and result.json",
+        "headers": {
+            "X-Dereflect-Seconds": {"schema": {"type": "number"}, "description": "of the separation"},
+            "X-Dereflect-Residual": {"schema": {"type": "number"}, "description": "of the layers, 0 to 1"},
+            "X-Dereflect-Reflection-Found": {
+                "schema": {"type": "boolean"},
+                "description": "false: the photo was left as it was; absent: the model does not say",
+            },
+        },
         "content": {
             kind: {"schema": {"type": "string", "format": "binary"}}
             for kind in (*CONTENT_TYPES.values(), "application/zip")

@@ -290,6 +290,7 @@ def describe(result: Separation) -> dict[str, Any]:
         "how": result.how,
         "seconds": round(result.seconds, 3),
         "residual": round(result.residual, 5),
+        "reflection_found": result.reflection_found,
         "notes": list(result.notes),
     }
 

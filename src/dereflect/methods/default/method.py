@@ -32,6 +32,7 @@ class DefaultMethod(Method):
         working_size=512,  # measured best on held-out real pairs: what the training crops' scale amounts to
         tileable=True,  # nearly: gates and trust see the tile alone
         tile_overlap=96,
+        fades=True,
         bytes_per_pixel=720,
     )
 

@@ -137,6 +137,7 @@ function offer(formats) {
 
 function describe(facts) {
   const parts = [`${facts.width} × ${facts.height} ${facts.format}`, `${titles[facts.model] ?? facts.model}, ${facts.seconds.toFixed(1)} s`];
+  if (facts.reflection_found === false) parts.unshift("No reflection found, the photo is left as it was");
   element("facts").textContent = [...parts, ...facts.notes].join(" · ");
 }
 
@@ -145,6 +146,7 @@ function update() {
   redraw = requestAnimationFrame(() => draw(strength.value / 100, region.mask()));
   const value = Number(strength.value);
   const words = value === 0 ? "The photo as it was"
+    : value > 0 && result?.facts.reflection_found === false ? "There is no reflection to remove"
     : value === 100 ? "The reflection is removed"
     : value === -100 ? "Only the reflection"
     : value > 0 ? "A part of the reflection is removed" : "The scene fades, the reflection stays";
