@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dereflect.cli.messages import reason_of
+from dereflect.cli.separate_options import ProgressChoice
 from dereflect.errors import DereflectError, trace_of
 from dereflect.escapes import escaped, one_line
 
@@ -32,9 +33,17 @@ class Report:
         quiet: say nothing but errors.
         verbose: 1 says how each photo was run, and where what went wrong did so.
         as_json: one line of JSON a photo on standard output.
+        progress: a bar on a terminal, or lines of JSON on standard error.
     """
 
-    def __init__(self, total: int, quiet: bool = False, verbose: int = 0, as_json: bool = False) -> None:
+    def __init__(
+        self,
+        total: int,
+        quiet: bool = False,
+        verbose: int = 0,
+        as_json: bool = False,
+        progress: ProgressChoice = ProgressChoice.auto,
+    ) -> None:
         self.total = total
         self.quiet = quiet
         self.verbose = verbose
@@ -43,12 +52,17 @@ class Report:
         self.untouched = 0
         self.failures = 0
         self.skips = 0
+        self._progress = progress
+        self._name: str | None = None
+        self._past = 0
         self._started = time.perf_counter()
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Report:
-        if not self.quiet and self.total > 1 and sys.stderr.isatty():
+        if self._progress is ProgressChoice.auto and (
+            not self.quiet and self.total > 1 and sys.stderr.isatty()
+        ):
             self._bar, self._task = _make_bar(self.total)
             self._bar.start()
         return self
@@ -67,10 +81,20 @@ class Report:
         remark = f" ({separator.remark})" if separator.remark else ""
         self._line(f"model {separator.name}, running on {separator.running}{remark}")
 
+    def load(self) -> None:
+        """The model is about to be loaded."""
+        self._tell()
+
     def begin(self, path: Path) -> None:
         """A photo's turn has come."""
+        self._name = escaped(str(path))
+        self._tell()
         if self._bar is not None:
             self._bar.update(self._task, name=path.name[-40:])
+
+    def step(self, done: int, total: int) -> None:
+        """The photo is so far; of methods that work in many steps, and of photos in many tiles."""
+        self._tell(done / total)
 
     def separated(
         self,
@@ -164,7 +188,17 @@ class Report:
             return 0
         return 1 if self.done or self.skips else 2
 
+    def _tell(self, part: float = 0.0) -> None:
+        """Say how much of the run is done, of the present photo a part."""
+        if self._progress is not ProgressChoice.json:
+            return
+        share = (self._past + part) / max(self.total, 1)
+        typer.echo(json.dumps({"progress": round(share, 4), "photo": self._name}), err=True)
+
     def _advance(self) -> None:
+        if self._name is not None:  # and not an input that stands for no photo
+            self._past += 1
+            self._tell()
         if self._bar is not None:
             self._bar.advance(self._task)
 

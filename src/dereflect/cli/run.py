@@ -23,6 +23,7 @@ from dereflect.escapes import escaped
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
 from dereflect.leftovers import sweep_once
+from dereflect.methods.contract import Progress
 from dereflect.separation import Separation, output_paths
 from dereflect.separator import Separator
 
@@ -45,6 +46,8 @@ class Run:
     files: FileOptions
     result: PhotoOptions
     mask: Picture | None = None
+    progress: Progress | None = None
+    """Told of the steps within a photo."""
     _claimed: dict[str, Path] = field(default_factory=dict)
     """Outputs of this run and the photos that they belong to."""
 
@@ -102,7 +105,7 @@ class Run:
 
     def separate(self, image: Path | bytes) -> Separation:
         """Separate one picture."""
-        return self.separator(image, strength=self.result.strength, mask=self.mask)
+        return self.separator(image, strength=self.result.strength, mask=self.mask, progress=self.progress)
 
     def _folder(self, photo: InputFile) -> Path:
         return photo.path.parent if self.files.output is None else self.files.output / photo.relative
@@ -172,7 +175,9 @@ def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:
     for error in found.errors:
         report.failed(error.subject, error)
     if found.photos:
+        report.load()
         run = load()
+        run.progress = report.step
         report.say_device(run.separator)
         try:
             with _terminate_interrupts(), report:

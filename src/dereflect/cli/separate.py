@@ -10,7 +10,7 @@ import typer
 
 from dereflect.cli.groups import grouped
 from dereflect.cli.options import MODEL, JsonOption, LayerChoice, ModelOptions, QuietOption
-from dereflect.cli.separate_options import FileOptions, PhotoOptions
+from dereflect.cli.separate_options import FileOptions, PhotoOptions, ProgramOptions
 from dereflect.errors import InputError
 
 
@@ -28,6 +28,7 @@ def separate(
     files: FileOptions,
     result: PhotoOptions,
     model: ModelOptions,
+    programs: ProgramOptions,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -55,35 +56,41 @@ def separate(
     Writes <name>_transmission and <name>_reflection beside each photo, or into --output. Nothing is
     overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier run
     has written is skipped: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
-    some photos failed, 2 none was done.
+    some photos failed, 2 none was done, 130 stopped.
     """
     from dereflect.cli.inputs import find_photos, parse_shard
     from dereflect.cli.report import Report
     from dereflect.cli.run import make_run, run_photos, run_pipe
+    from dereflect.cli.stopping import running_while
 
     if steps is not None:
         model = replace(model, settings=[*(model.settings or []), f"steps={steps}"])
     model.of_method()  # refuse a malformed --set before any work
-    _check(inputs, result, files, as_json)
-    if inputs == ["-"]:
-        if sys.stdin is None:
-            raise InputError("-", "standard input is closed")
-        run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
-        return
-    shard = parse_shard(files.shard)
-    found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
-    report = Report(len(found.photos), quiet=quiet, verbose=verbose, as_json=as_json)
-    raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
+    _check(inputs, result, files, as_json, programs.while_there)
+    with running_while(programs.while_there):
+        if inputs == ["-"]:
+            run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
+            return
+        shard = parse_shard(files.shard)
+        found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
+        report = Report(len(found.photos), quiet, verbose, as_json, programs.progress)
+        raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
 
 
-def _check(inputs: list[str], result: PhotoOptions, files: FileOptions, as_json: bool) -> None:
+def _check(
+    inputs: list[str], result: PhotoOptions, files: FileOptions, as_json: bool, while_there: str | None
+) -> None:
     if files.overwrite and files.skip_existing:
         raise InputError("--overwrite and --skip-existing", "contradict each other; give one of them")
     if "-" not in inputs:
         return
+    if inputs == ["-"] and sys.stdin is None:
+        raise InputError("-", "standard input is closed")
     if len(inputs) > 1 or as_json or result.side_by_side or result.explain:
         reason = "standard input goes alone to standard output"
         raise InputError("-", f"{reason}, without other inputs, --json, --side-by-side or --explain")
+    if while_there == "-":
+        raise InputError("-", "the photo comes by standard input; give a file", option="while")
     if result.layers is LayerChoice.both and files.output is None:
         reason = "standard output takes one picture"
         raise InputError("-", f"{reason}; give --layers transmission or --layers reflection")

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dereflect.cli.options import FILES, RESULT, OverwriteOption, ResultOptions, ShardOption
+
+PROGRAMS = "For other programs"
+"""A panel of the help."""
+
+
+class ProgressChoice(StrEnum):
+    """How to show what is done."""
+
+    auto = "auto"
+    json = "json"
 
 
 @dataclass(frozen=True)
@@ -73,3 +84,27 @@ class PhotoOptions(ResultOptions):
             rich_help_panel=RESULT,
         ),
     ] = False
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """What a program that runs the command wants of it."""
+
+    progress: Annotated[
+        ProgressChoice,
+        typer.Option(
+            "--progress",
+            help="auto draws a bar on a terminal; json writes lines of JSON to standard error, in which "
+            "`progress` goes from 0 to 1.",
+            rich_help_panel=PROGRAMS,
+        ),
+    ] = ProgressChoice.auto
+    while_there: Annotated[
+        str | None,
+        typer.Option(
+            "--while",
+            metavar="FILE",
+            help="Stop as at Ctrl-C once this file is gone; - for the end of standard input.",
+            rich_help_panel=PROGRAMS,
+        ),
+    ] = None
