@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.data.crops import held_out
 from dereflect.errors import InputError, RecipeError
+from dereflect.images.fidelity import align
 from dereflect.methods.default.crops import GlassCrops, develop
 from dereflect.methods.default.losses import global_tone, losses
 from dereflect.methods.default.network import Estimate
@@ -146,6 +148,22 @@ def test_the_logarithm_weighs_each_crops_psnr(found: Estimate, wanted: dict[str,
     assert loss(found, wanted, logarithm=0.1) == pytest.approx(
         0.1 * (error + 1e-4).log().mean().item(), rel=1e-5
     )
+
+
+def test_the_aligned_term_sees_separation_and_no_tone(
+    found: Estimate, wanted: dict[str, torch.Tensor]
+) -> None:
+    truth, gain = wanted["transmission"], torch.tensor([0.5, 0.8, 1.2])[:, None, None]
+    toned = found._replace(transmission=gain * truth + 0.1)
+    assert loss(toned, wanted, aligned=1.0) == pytest.approx(math.log(1e-4), abs=0.05)
+    mixed = gain * truth + 0.1 + 0.2 * wanted["reflection"]
+    best = [
+        torch.from_numpy(align(*(x.permute(1, 2, 0).numpy() for x in pair)))
+        for pair in zip(mixed, truth, strict=True)
+    ]
+    error = torch.stack(best).permute(0, 3, 1, 2) - truth
+    expected = (error.square().mean((1, 2, 3)) + 1e-4).log().mean().item()
+    assert loss(found._replace(transmission=mixed), wanted, aligned=1.0) == pytest.approx(expected, abs=1e-3)
 
 
 def test_estimated_reflections_count_as_little_as_their_weight(

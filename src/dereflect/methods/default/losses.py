@@ -37,6 +37,8 @@ def losses(
     }
     if settings.logarithm:
         parts["logarithm"] = _log_error(error).mean()
+    if settings.aligned:
+        parts["aligned"] = _aligned_error(found.transmission, wanted["transmission"]).mean()
     if settings.exclusion:
         parts["exclusion"] = exclusion_loss(found.transmission, found.reflection)
     if settings.tone and found.tone is not None:
@@ -74,6 +76,16 @@ def _reflection(off: Tensor, weight: Tensor, logarithm: float) -> Tensor:
 def _log_error(error: Tensor) -> Tensor:
     """(B,) logarithm of the mean squared error of each crop."""
     return (error.float().square().mean((1, 2, 3)) + BEST).log()
+
+
+def _aligned_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """(B,) `_log_error` after the gain and offset of each channel that bring `found` nearest to `wanted`.
+
+    Brightness and contrast are out of it, so that what is left to learn is which layer an edge belongs to.
+    """
+    x, y = (layer - layer.mean((2, 3), keepdim=True) for layer in (found.float(), wanted.float()))
+    gain = (x * y).mean((2, 3), keepdim=True) / (x.square().mean((2, 3), keepdim=True) + BEST)
+    return _log_error(gain * x - y)
 
 
 def _gradient(error: Tensor) -> Tensor:

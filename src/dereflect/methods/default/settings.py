@@ -75,6 +75,12 @@ class Settings(Strict):
         description="of the logarithm of each crop's squared error, which is its PSNR: faint reflections "
         "count as much as strong ones",
     )
+    aligned: float = Field(
+        0.0,
+        ge=0,
+        description="of the same logarithm for the transmission after the best gain and offset of each "
+        "channel: separation apart from tone",
+    )
     reflection: float = Field(0.5, ge=0, description="of the reflection's terms")
     real_reflection: float = Field(
         0.25, ge=0, description="of these on real pairs, whose reflection is an estimate"
