@@ -49,6 +49,41 @@ def test_outputs_equal_single_runs_and_repeat_the_tree(photos: MakePhotos, tiny_
     assert len(outputs(expected)) == 12
 
 
+def test_manifest_holds_what_separate_notes(tiny_model: Path, tmp_path: Path):
+    source = tmp_path / "photos"
+    source.mkdir()
+    whole = Image.new("RGB", (48, 32), (90, 120, 60))
+    whole.save(source / "plain.png")
+    whole.save(source / "cut.jpg", comment=b"by hand")
+    (source / "cut.jpg").write_bytes((source / "cut.jpg").read_bytes()[:-2])
+    summary = run_batch(job_of(source, tiny_model, format="webp"))
+    separator = load(tiny_model)
+    found = rows(tmp_path / "out")
+    for path in source.iterdir():
+        result = separator(path)
+        assert found[path.name]["notes"] == [*result.notes, *result.losses(["transmission"], "webp")], (
+            path.name
+        )
+    assert [bool(found[name]["notes"]) for name in ("plain.png", "cut.jpg")] == [False, True]
+    assert len(found["cut.jpg"]["notes"]) == 2  # of reading and of writing
+    assert summary.noted == 1
+
+
+def test_a_manifest_without_notes_is_read_on(tmp_path: Path):
+    """Parts that an earlier version has written lack the column."""
+    import pyarrow.parquet
+
+    manifest = Manifest(Store(tmp_path))
+    manifest.add(NOTHING | {"path": "a.jpg", "state": "done", "finished": 1.0})
+    manifest.flush()
+    (part,) = (tmp_path / FOLDER).iterdir()
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("notes"), part)
+    manifest.add(NOTHING | {"path": "b.jpg", "state": "done", "finished": 1.0, "notes": ["cut"]})
+    manifest.compact()
+    assert [row["notes"] for row in Manifest(Store(tmp_path)).table().to_pylist()] == [None, ["cut"]]
+    assert sorted(manifest.read()) == ["a.jpg", "b.jpg"]
+
+
 def test_manifest_holds_every_photo_with_checksums(photos: MakePhotos, tiny_model: Path, tmp_path: Path):
     import hashlib
 

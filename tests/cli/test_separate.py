@@ -159,7 +159,34 @@ def test_json_says_one_line_a_photo(separate, tmp_path):
     assert (good["width"], good["height"], good["how"], good["model"]) == (48, 33, "whole", "tiny")
     assert bad["status"] == "failed"
     assert bad["input"] == str(tmp_path / "b.png")
+    assert bad["option"] is None
     assert "picture" in bad["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--set", "nothing=3"], "--set nothing"),
+        (["--shard", "5/2"], "--shard"),
+        (["--overwrite", "--skip-existing"], None),
+    ],
+    ids=str,
+)
+def test_json_names_the_option_at_fault_of_a_whole_run(separate, tmp_path, words, option):
+    photo(tmp_path / "a.png")
+    done = separate(tmp_path / "a.png", "-o", tmp_path / "out", "--json", *words)
+    assert done.code == 2
+    (told,) = map(json.loads, done.out.splitlines())
+    assert (told["input"], told["status"], told["option"]) == (None, "failed", option)
+    assert done.lines[-1] == f"dereflect: {told['error']}"
+
+
+def test_json_names_the_option_at_fault_of_a_photo(separate, tmp_path):
+    photo(tmp_path / "a.png")
+    Image.new("L", (90, 10)).save(tmp_path / "mask.png")
+    done = separate(tmp_path / "a.png", "-o", tmp_path / "out", "--json", "--mask", tmp_path / "mask.png")
+    (told,) = map(json.loads, done.out.splitlines())
+    assert (told["input"], told["option"]) == (str(tmp_path / "a.png"), "--mask")
 
 
 def test_quiet_says_nothing_and_verbose_says_how(separate, tmp_path):

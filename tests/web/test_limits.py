@@ -63,6 +63,7 @@ def test_bad_pictures_are_refused_in_one_line(server, content, status, words):
     assert answer.status_code == status
     assert words in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+    assert answer.json()["field"] == "image"
     assert server.client.get("/healthz").json()["running"] == 0
 
 
@@ -71,12 +72,14 @@ def test_a_pixel_bomb_in_the_mask_is_refused(server, picture):
     answer = server.client.post("/v1/separate", files=files)
     assert answer.status_code == 413
     assert answer.json()["error"].startswith("mask:")
+    assert answer.json()["field"] == "mask"
 
 
 def test_a_mask_of_other_proportions_is_refused(server, picture):
     answer = server.client.post("/v1/separate", files={"image": picture(), "mask": picture(40, 20)})
     assert answer.status_code == 422
     assert "proportions" in answer.json()["error"]
+    assert answer.json()["field"] == "mask"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,7 @@ def test_bad_values_are_refused_by_name(server, picture, fields):
     answer = server.separate(picture(), **fields)
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(next(iter(fields)))
+    assert answer.json()["field"] == next(iter(fields))
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,8 @@ def test_a_fault_names_the_form_field_and_no_flag(server, picture):
     refused = server.separate(buffer.getvalue(), format="jpg")
     assert refused.status_code == 422
     wanted = "has transparency, which JPEG cannot hold; choose format png, tiff or webp"
-    assert refused.json() == {"error": wanted}
+    assert refused.json() == {"error": wanted, "field": "image"}
     wrong = server.separate(picture(), strength="3")
     assert wrong.status_code == 422
     assert wrong.json()["error"].startswith("strength: ")
+    assert wrong.json()["field"] == "strength"

@@ -112,6 +112,8 @@ class Summary:
     """Photos, of those done, in which no reflection was found."""
     refused: int = 0
     failed: int = 0
+    noted: int = 0
+    """Photos of which the manifest notes something."""
     errors: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of the first refusals and failures; the manifest has them all."""
     folders: list[tuple[str, str]] = field(default_factory=list)
@@ -129,5 +131,6 @@ class Summary:
         state: PhotoState = row["state"]
         setattr(self, state, getattr(self, state) + 1)
         self.untouched += state == "done" and row.get("reflection_found") is False
+        self.noted += bool(row.get("notes"))
         if state != "done" and len(self.errors) < 20:
             self.errors.append((row["path"], row["error"]))

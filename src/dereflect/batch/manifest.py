@@ -38,6 +38,7 @@ COLUMNS = {
     "reflection_found": "bool_",  # null: the model does not say
     "seconds": "float32",
     "how": "string",
+    "notes": "list",  # what a person should know: how it was read, and what its format could not keep
     "model": "string",
     "version": "string",
     "fingerprint": "string",  # of the model and the settings
@@ -45,10 +46,8 @@ COLUMNS = {
     "attempts": "int32",  # times that a worker has begun it
     "finished": "float64",  # seconds since 1970
 }
-NOTHING: dict[str, Any] = {
-    name: {"string": "", "bool_": None}.get(kind, 0.0 if kind.startswith("float") else 0)
-    for name, kind in COLUMNS.items()
-}
+_EMPTY = {"string": "", "list": (), "bool_": None, "int32": 0, "int64": 0, "float32": 0.0, "float64": 0.0}
+NOTHING: dict[str, Any] = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
 """A row that says nothing, for rows to begin with."""
 _NEEDED = (
     "path", "state", "source_bytes", "source_version", "fingerprint", "finished",
@@ -172,9 +171,14 @@ class Manifest:
 
 
 def _table(rows: list[Mapping[str, Any]]) -> Any:
+    return _import_pyarrow().Table.from_pylist([{**NOTHING, **row} for row in rows], schema=_schema())
+
+
+def _schema() -> Any:
     pyarrow = _import_pyarrow()
-    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
-    return pyarrow.Table.from_pylist([{**NOTHING, **row} for row in rows], schema=schema)
+    kinds = {kind: getattr(pyarrow, kind) for kind in _EMPTY if kind != "list"}
+    kinds["list"] = lambda: pyarrow.list_(pyarrow.string())
+    return pyarrow.schema([(name, kinds[kind]()) for name, kind in COLUMNS.items()])
 
 
 def _import_pyarrow() -> Any:

@@ -153,6 +153,8 @@ class Worker:
                 "version": result.version,
             }
             name = target_format(item.picture.format, self.job.format)
+            lost = result.losses(paths, self.job.format, self.job.metadata)
+            item.row["notes"] = [*result.notes, *lost]
             encoded = {
                 layer: (path, images.encode(result.pictures[layer], name, self.job.metadata))
                 for layer, path in paths.items()

@@ -170,6 +170,8 @@ class _Report:
         if self.as_json:
             typer.echo(json.dumps({key: value for key, value in row.items() if key != TRACE}))
             sys.stdout.flush()
+        for note in row["notes"] if self.verbose else ():
+            typer.echo(printable(f"{row['path']}: {note}"), err=True)
         if row["state"] != "done":
             typer.echo(printable(f"{row['path']}: {row['error']}"), err=True)
             for line in row.get(TRACE, "").splitlines() if self.verbose else ():
@@ -192,6 +194,8 @@ class _Report:
             parts.append(f"{summary.refused} refused")
         if summary.failed:
             parts.append(f"{summary.failed} failed, which the next run tries again")
+        if summary.noted:
+            parts.append(f"{summary.noted} with notes (column notes of the manifest, or -v)")
         if summary.own_outputs:
             parts.append(f"{summary.own_outputs} earlier outputs skipped")
         for path, reason in summary.folders:

@@ -36,6 +36,12 @@ def fault_line(error: DereflectError) -> str:
     return error.line(flag)
 
 
+def option_of(error: DereflectError) -> str | None:
+    """The flag whose value is at fault, for programs; None where no option is."""
+    name = error.option or error.setting
+    return None if name is None else flag(Option(name, setting=error.setting is not None))
+
+
 def reason_of(error: DereflectError, name: str) -> str:
     """As `fault_line`, without the file name at its head where that is `name`."""
     return error.rest(flag) if error.head(flag) == one_line(name) else fault_line(error)

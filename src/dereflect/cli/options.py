@@ -113,7 +113,7 @@ VerboseOption = Annotated[
         "--verbose",
         "-v",
         count=True,
-        help="Print more: where what failed did so.",
+        help="Print more: notes, and where what failed did so.",
         show_default=False,
     ),
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dereflect.cli.messages import reason_of
+from dereflect.cli.messages import fault_line, option_of, reason_of
 from dereflect.cli.separate_options import ProgressChoice
 from dereflect.errors import DereflectError, trace_of
 from dereflect.escapes import escaped, one_line
@@ -154,7 +155,7 @@ class Report:
         self._advance()
         reason = reason_of(error, name)
         if self.as_json:
-            self._json(input=escaped(name), status="failed", error=reason)
+            self._json(input=escaped(name), status="failed", error=reason, option=option_of(error))
         self._line(f"{escaped(name)}: {reason}", error=True)
         if self.verbose:
             for line in trace_of(error).splitlines():
@@ -212,8 +213,25 @@ class Report:
             typer.echo(text, err=True)
 
     def _json(self, **values: Any) -> None:
-        typer.echo(json.dumps(values))
-        sys.stdout.flush()
+        _print_json(values)
+
+
+@contextlib.contextmanager
+def told_to_programs(wanted: bool) -> Iterator[None]:
+    """Make a fault that stops the whole run a line of JSON too, if `wanted`; no photo is its input."""
+    try:
+        yield
+    except DereflectError as error:
+        if wanted:
+            _print_json(
+                {"input": None, "status": "failed", "error": fault_line(error), "option": option_of(error)}
+            )
+        raise
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    typer.echo(json.dumps(values))
+    sys.stdout.flush()
 
 
 def printable(text: str) -> str:

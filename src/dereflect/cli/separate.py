@@ -59,22 +59,29 @@ def separate(
     some photos failed, 2 none was done, 130 stopped.
     """
     from dereflect.cli.inputs import find_photos, parse_shard
-    from dereflect.cli.report import Report
-    from dereflect.cli.run import make_run, run_photos, run_pipe
+    from dereflect.cli.report import Report, told_to_programs
+    from dereflect.cli.run import make_run, run_photos
     from dereflect.cli.stopping import running_while
 
     if steps is not None:
         model = replace(model, settings=[*(model.settings or []), f"steps={steps}"])
-    model.of_method()  # refuse a malformed --set before any work
-    _check(inputs, result, files, as_json, programs.while_there)
-    with running_while(programs.while_there):
-        if inputs == ["-"]:
-            run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
-            return
-        shard = parse_shard(files.shard)
-        found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
-        report = Report(len(found.photos), quiet, verbose, as_json, programs.progress)
-        raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
+    with told_to_programs(as_json and "-" not in inputs):
+        model.of_method()  # refuse a malformed --set before any work
+        _check(inputs, result, files, as_json, programs.while_there)
+        with running_while(programs.while_there):
+            if inputs == ["-"]:
+                return _separate_pipe(files, result, model)
+            shard = parse_shard(files.shard)
+            found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
+            report = Report(len(found.photos), quiet, verbose, as_json, programs.progress)
+            raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
+
+
+def _separate_pipe(files: FileOptions, result: PhotoOptions, model: ModelOptions) -> None:
+    """Separate the photo on standard input."""
+    from dereflect.cli.run import make_run, run_pipe
+
+    run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
 
 
 def _check(

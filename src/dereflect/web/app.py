@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from dereflect._version import __version__
 from dereflect.separator import Separator
 from dereflect.web.guard import Guard, problem
+from dereflect.web.messages import FIELDS, FieldFault
 from dereflect.web.routes import router
 from dereflect.web.service import Service
 from dereflect.web.settings import Access, Limits
@@ -24,7 +25,7 @@ PAGE = Path(__file__).parent / "page"
 SWEEP_SECONDS = 30.0
 DESCRIPTION = (
     "Separates a photo shot through glass into the scene behind it and its reflection. "
-    "Errors are JSON: `error` says in one line what is wrong."
+    "Errors are JSON: `error` says in one line what is wrong; `field` names the form field at fault, if any."
 )
 
 
@@ -93,12 +94,12 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_problem(request: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+        field = error.field if isinstance(error, FieldFault) else None
+        return problem(error.status_code, str(error.detail), dict(error.headers or {}), field)
 
     @app.exception_handler(RequestValidationError)
     async def value_problem(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'request'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        return problem(422, "; ".join(faults))
+        places = [(".".join(map(str, fault["loc"][1:])), fault["msg"]) for fault in error.errors()]
+        text = "; ".join(f"{place or 'request'}: {said}" for place, said in places)
+        fields = [place for place, _ in places if place in FIELDS]
+        return problem(422, text, field=fields[0] if fields else None)

@@ -191,9 +191,11 @@ def _nothing() -> None:
     pass
 
 
-def problem(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that says in one line what is wrong and what to do."""
-    return JSONResponse({"error": text}, status, headers)
+def problem(
+    status: int, text: str, headers: dict[str, str] | None = None, field: str | None = None
+) -> JSONResponse:
+    """An answer that says in one line what is wrong and what to do, and which form field is at fault."""
+    return JSONResponse({"error": text, "field": field}, status, headers)
 
 
 def too_large(limits: Limits) -> JSONResponse:

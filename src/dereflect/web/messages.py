@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
+
 from dereflect.errors import UNNAMED, DereflectError, Option
 
 FIELDS = frozenset(("image", "model", "quality", "layers", "strength", "mask", "format", "metadata"))
@@ -13,6 +15,27 @@ _SIZE_OPTIONS = frozenset(("max_size", "max_pixels"))
 def field(option: Option) -> str | None:
     """An option as a form names it; None where no form field sets it."""
     return str(option) if option.name in FIELDS and not option.setting else None
+
+
+class FieldFault(HTTPException):
+    """A fault of one form field.
+
+    Args:
+        status, text: of the answer.
+        field: the form field at fault; None where no field is.
+    """
+
+    def __init__(self, status: int, text: str, field: str | None) -> None:
+        super().__init__(status, text)
+        self.field = field
+
+
+def field_of(error: DereflectError) -> str | None:
+    """The form field at fault; None where none is."""
+    if error.subject == UNNAMED and not (error.option or error.setting):
+        return "image"
+    name = error.option or error.subject
+    return name if name in FIELDS else None
 
 
 def fault_line(error: DereflectError) -> str:

@@ -14,7 +14,7 @@ from dereflect._version import __version__
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
 from dereflect.web.jobs import QueuedJob, QueueFull, TimedOut
-from dereflect.web.messages import fault_line
+from dereflect.web.messages import FieldFault, fault_line, field_of
 from dereflect.web.schemas import (
     CONTENT_TYPES,
     FILE,
@@ -181,7 +181,7 @@ def _known(service: Service, model: str | None) -> str:
     if not model:
         return service.default
     if model not in service.names:  # names only: a path would let callers read files here
-        raise HTTPException(422, f"model: unknown; one of {', '.join(service.names)}")
+        raise FieldFault(422, f"model: unknown; one of {', '.join(service.names)}", "model")
     return model
 
 
@@ -203,10 +203,11 @@ def _find(service: Service, identity: str) -> StoredJob:
 def _state(service: Service, identity: str, stored: StoredJob) -> JobState:
     job = stored.job
     state = job.state
-    error = None
+    error = field = None
     if state in ("failed", "cancelled"):
         fault = CancelledError() if job.future.cancelled() else job.future.exception()
-        error = _as_http(fault).detail
+        problem = _as_http(fault)
+        error, field = problem.detail, getattr(problem, "field", None)
     finished = stored.finished
     progress = job.progress
     return JobState.model_validate(
@@ -216,6 +217,7 @@ def _state(service: Service, identity: str, stored: StoredJob) -> JobState:
             "position": service.queue.position(job),
             "progress": None if progress is None else {"done": progress[0], "total": progress[1]},
             "error": error,
+            "field": field,
             "result": None if finished is None else finished.facts,
         }
     )
@@ -262,7 +264,7 @@ def _as_http(error: BaseException | None) -> HTTPException:
     if isinstance(error, (CancelledError, asyncio.CancelledError)):
         return HTTPException(503, "stopped", {"Retry-After": "10"})
     if isinstance(error, DereflectError):
-        return HTTPException(422, fault_line(error))
+        return FieldFault(422, fault_line(error), field_of(error))
     return HTTPException(500, f"a fault of the service ({type(error).__name__}); its log says more")
 
 

@@ -22,6 +22,7 @@ class Problem(BaseModel):
     """What is wrong, and what to do."""
 
     error: str
+    field: str | None = Field(None, description="the form field at fault, if one is")
 
 
 class ModelFacts(BaseModel):
@@ -63,6 +64,7 @@ class JobState(BaseModel):
     position: int = Field(description="jobs before it in line")
     progress: JobProgress | None = Field(None, description="of methods that work in many steps")
     error: str | None = None
+    field: str | None = Field(None, description="the form field at fault, if one is")
     result: dict[str, Any] | None = Field(
         None, description="size, model, device, seconds, residual, reflection_found, notes"
     )

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from starlette.exceptions import HTTPException
-
 from dereflect import images
 from dereflect.errors import DereflectError
 from dereflect.images.writing import target_format
-from dereflect.web.messages import fault_line
+from dereflect.web.messages import FieldFault, fault_line
 
 log = logging.getLogger("dereflect.web")
 LONGEST_STEM = 100
@@ -49,7 +47,7 @@ def check_photo(content: bytes, file_name: str | None, max_pixels: int) -> Uploa
     """Look at a photo's header, without decoding it.
 
     Raises:
-        HTTPException: 415 where it is no picture, 413 where it has too many pixels.
+        FieldFault: 415 where it is no picture, 413 where it has too many pixels.
     """
     format_name = check_picture(content, "image", max_pixels)
     stem, suffix = safe_name(file_name or "")
@@ -61,16 +59,18 @@ def check_picture(content: bytes, field: str, max_pixels: int) -> str:
     try:
         format_name, width, height = images.probe(content, ANY_SIZE)
     except DereflectError as error:
-        raise HTTPException(415, f"{field}: {fault_line(error)}") from error
+        raise FieldFault(415, f"{field}: {fault_line(error)}", field) from error
     except Exception as error:  # libraries raise whatever they like at odd files
         kind = type(error).__name__
         log.exception("%s: a header cannot be read", field)
-        raise HTTPException(422, f"{field}: cannot be read ({kind}); the service's log says more") from error
+        said = f"{field}: cannot be read ({kind}); the service's log says more"
+        raise FieldFault(422, said, field) from error
     if width * height > max_pixels:
-        raise HTTPException(
+        megapixels, most = width * height / 1e6, max_pixels / 1e6
+        raise FieldFault(
             413,
-            f"{field}: {width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of "
-            f"{max_pixels / 1e6:.0f}",
+            f"{field}: {width} x {height} is {megapixels:.0f} megapixels, over the limit of {most:.0f}",
+            field,
         )
     return format_name
 
