@@ -1,6 +1,6 @@
 // The engine of `dereflect serve`: talks to the server that this page came from, and to nobody else.
 
-import { element } from "./elements.js";
+import { make } from "./elements.js";
 import { Forgotten } from "./engine.js";
 
 /** An answer that says what is wrong. */
@@ -15,10 +15,23 @@ let token = sessionStorage.getItem("token");
 let limits = null; // of the service, once they are known
 
 function askForToken() {
+  const input = Object.assign(document.createElement("input"), {
+    id: "token", type: "password", autocomplete: "current-password", required: true,
+  });
+  const label = Object.assign(make("label", "This service needs its token"), { htmlFor: "token" });
+  const button = Object.assign(make("button", "Go on"), { className: "primary", value: "ok" });
+  const form = Object.assign(make("form", label, input, button), { method: "dialog" });
+  const dialog = make("dialog", form);
+  document.body.append(dialog);
   return new Promise((resolve) => {
-    const dialog = element("ask");
-    element("token").value = "";
-    dialog.onclose = () => (element("token").value ? resolve(element("token").value) : dialog.showModal());
+    dialog.onclose = () => {
+      if (!input.value) {
+        dialog.showModal();
+        return;
+      }
+      dialog.remove();
+      resolve(input.value);
+    };
     dialog.showModal();
   });
 }

@@ -178,7 +178,7 @@ async function download(button, layers) {
       file = await engine.render(result.id, wish);
     } catch (error) {
       if (!(error instanceof Forgotten)) throw error;
-      await start(photo);
+      await start(shown);
       file = await engine.render(result.id, wish);
     }
     const link = document.createElement("a");
