@@ -48,9 +48,10 @@ function given(path) {
   return { content: readFileSync(path), facts: plain(JSON.parse(readFileSync(path.replace(/\.onnx$/, ".json"), "utf-8"))) };
 }
 
-const plain = (facts) => Object.fromEntries(
-  Object.entries(facts.metadata ?? facts).map(([key, value]) => [key.replace(/^dereflect\./, ""), value]),
-);
+/** Names and values in one level, as contract and metadata of the exported file have them. */
+const plain = ({ traits, metadata, ...facts }) => ({
+  format: 1, input: "blended", outputs: "transmission,reflection", ...facts, ...traits, ...metadata,
+});
 
 /** Compress a file under a name that tells its content. The ending says nothing, so that no host unpacks it by itself. */
 function compressed(content, folder, stem) {

@@ -2,6 +2,7 @@
 
 import { Network } from "./network.js";
 import { Photo } from "./images/photo.js";
+import { isChanged } from "./inference/maps.js";
 import { analyse, previews, render } from "./separation.js";
 
 let network = null; // a promise of it
@@ -73,7 +74,10 @@ const TASKS = {
     for (const [name, data] of Object.entries(shown)) layers[name] = await createImageBitmap(data);
     const seconds = (performance.now() - started) / 1000;
     const { width, height, format, notes, lossless, name } = photo;
-    const described = { width, height, format, lossless, name, model: facts.name, seconds, notes: [...notes, `here, on ${own.place}`] };
+    const described = {
+      width, height, format, lossless, name, seconds, model: facts.name, reflection_found: isChanged(maps),
+      notes: [...notes, `here, on ${own.place}`],
+    };
     return { answer: { maps, layers, facts: described }, moved: Object.values(layers) };
   },
 

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,121 +14,21 @@ from PIL import Image
 
 import dereflect
 from dereflect.web.settings import Access, Limits
+from real_browser import CAFE, FAINT, MARKS, NAMELESS, Visit, launched
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="tests in a browser need the extra 'browser' (playwright)"
-)
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium was found; set CHROMIUM to its path"),
-]
-CAFE = Path(__file__).parents[2] / "examples" / "cafe.jpg"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-READ = """id => { const c = document.getElementById(id);
-  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-  let text = ''; for (let i = 0; i < d.length; i += 4) text += String.fromCharCode(d[i], d[i + 1], d[i + 2]);
-  return [c.width, c.height, btoa(text)]; }"""
-
-PATIENCE = 300_000
-"""Milliseconds; a machine may be busy, and nothing here measures time."""
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas')]
-  .filter(e => e.offsetParent && !e.textContent.trim() && !e.ariaLabel && !e.labels?.length)
-  .map(e => e.outerHTML)"""
-FAINT = """() => {
-  const numbers = text => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255);
-  const behind = e => {
-    const ground = numbers(getComputedStyle(e).backgroundColor);
-    return (ground[3] ?? 1) === 1 || !e.parentElement ? ground : behind(e.parentElement); };
-  const faint = e => {
-    const [more, less] = [numbers(getComputedStyle(e).color), behind(e)].map(light).sort((x, y) => y - x);
-    return (more + .05) / (less + .05) < 4.5; };
-  return [...document.querySelectorAll('body *')].filter(e => e.offsetParent && !e.closest('.tag, option'))
-    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
-    .filter(faint).map(e => e.outerHTML); }"""
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+def browser() -> Iterator[object]:
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
 def cafe_server(start):
     with start(separator=dereflect.load("default", device="cpu")) as found:
         yield found
-
-
-class Visit:
-    """A page that notes every request and every complaint of the browser."""
-
-    def __init__(self, browser, server, **options) -> None:
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on(
-            "console", lambda said: self.complaints.append(said.text) if said.type == "error" else None
-        )
-        self.server = server
-        self.page.goto(server.url)
-        self.page.wait_for_selector(".card, dialog[open]")
-
-    def __enter__(self) -> "Visit":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.context.close()
-
-    def give(self, path: Path | dict[str, object]) -> None:
-        self.page.set_input_files("#file", path)
-        self.page.wait_for_selector("#result:not([hidden])")
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until what was asked for is drawn."""
-        self.page.evaluate(
-            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
-
-    def says(self, words: str) -> None:
-        """Wait until the page tells this of the work."""
-        playwright.expect(self.page.locator("#status")).to_contain_text(words, timeout=PATIENCE)
-
-    def set(self, control: str, value: int) -> None:
-        self.page.locator(control).fill(str(value))
-        self.settle()
-
-    def pixels(self, canvas: str) -> np.ndarray:
-        width, height, text = self.page.evaluate(READ, canvas)
-        return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 3).astype(int)
-
-    def seen(self, element: str = "#compare") -> np.ndarray:
-        shot = Image.open(io.BytesIO(self.page.locator(element).screenshot()))
-        return np.asarray(shot.convert("RGB")).astype(int)
-
-    def download(self, button: str = "#download") -> tuple[str, bytes]:
-        with self.page.expect_download() as started:
-            self.page.click(button)
-        return started.value.suggested_filename, Path(started.value.path()).read_bytes()
 
 
 @pytest.fixture
@@ -200,7 +98,7 @@ def test_a_photo_without_a_reflection_is_called_so(visit):
     assert visit.page.inner_text("#facts").startswith("No reflection found")
     assert visit.page.inner_text("#strength-words") == "There is no reflection to remove"
     visit.give(CAFE)
-    playwright.expect(visit.page.locator("#facts")).to_contain_text("1200 × 800", timeout=PATIENCE)
+    visit.says("1200 × 800", "#facts")
     assert "No reflection" not in visit.page.inner_text("#facts")
     assert visit.page.inner_text("#strength-words") == "The reflection is removed"
 

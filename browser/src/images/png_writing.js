@@ -90,14 +90,14 @@ function pack(pixels, from, row, channels) {
 /** The filter of least sum of absolute differences: left, above, or Paeth's choice (PNG 1.2, chapter 6). */
 function filter(row, above, step, target) {
   const length = row.length;
-  let [left, up, paeth] = [0, 0, 0];
+  let [left, up, chosen] = [0, 0, 0];
   for (let place = 0; place < length; place += 4) { // a quarter of the row tells as well
     const a = place < step ? 0 : row[place - step];
     left += Math.abs(((row[place] - a) << 24) >> 24);
     up += Math.abs(((row[place] - above[place]) << 24) >> 24);
-    paeth += Math.abs(((row[place] - choice(a, above[place], place < step ? 0 : above[place - step])) << 24) >> 24);
+    chosen += Math.abs(((row[place] - choice(a, above[place], place < step ? 0 : above[place - step])) << 24) >> 24);
   }
-  const kind = paeth <= left && paeth <= up ? 4 : up <= left ? 2 : 1;
+  const kind = chosen <= left && chosen <= up ? 4 : up <= left ? 2 : 1;
   target[0] = kind;
   for (let place = 0; place < length; place += 1) {
     const a = place < step ? 0 : row[place - step];

@@ -1,6 +1,7 @@
 // The thorough look: the photo as it is and mirrored, at its size and reduced, and the mean of what is taken away; as
 // dereflect.inference.run does it for quality="best".
 
+import { rounded } from "./plan.js";
 import { weightsOf } from "./resize.js";
 
 const SCALES = [1, 0.75];
@@ -17,7 +18,7 @@ export async function averaged(once, small, height, width, tell) {
   for (const [number, { scale, mirrored }] of copies.entries()) {
     tell(number, copies.length);
     let copy = mirrored ? flipped(small, width) : small;
-    const [rows, columns] = [height, width].map((side) => Math.max(1, Math.round(side * scale)));
+    const [rows, columns] = [height, width].map((side) => Math.max(1, rounded(side * scale)));
     if (scale !== 1) copy = clamped(resized(copy, height, width, weightsOf(height, rows, 0), weightsOf(width, columns, 0)));
     const { transmission, reflection } = await once(copy, rows, columns);
     // What a smaller copy takes away is enlarged, not the smaller copy itself: detail stays.

@@ -2,6 +2,7 @@
 // dereflect.inference.stripes.
 
 const WINDOW = 2; // radius, in pixels of the copy, of the windows in which it is asked whose detail it is
+const FAINTEST = 0.5 / 255; // mean change of what the network sees, of 1, below which no reflection was found
 const FLAT = 0.01; // contrast, of 1, below which a window is flat: its grain then stays with the transmission
 
 /** Numbers a pixel of `Maps`: what is taken away, the reflection, the copy (three each), and two shares of detail. */
@@ -25,6 +26,14 @@ export function makeMaps(small, transmission, reflection, height, width) {
   values.set(detailShare(small, values.subarray(0, 3 * size), height, width), 9 * size);
   values.set(detailShare(small, reflection, height, width), 10 * size);
   return { height, width, values };
+}
+
+/** Whether the network changed what it saw: by half a level of 255 or more, on the mean. */
+export function isChanged({ height, width, values }) {
+  const count = 3 * height * width;
+  let sum = 0;
+  for (let index = 0; index < count; index += 1) sum += Math.abs(values[index]);
+  return sum / count >= FAINTEST;
 }
 
 /** What share of the finest detail of `guide` a layer follows, in [0, 1]; one plane. */

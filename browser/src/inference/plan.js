@@ -1,5 +1,11 @@
 // How the network will see a photo; as dereflect.inference.plan does it for tile="auto".
 
+/** Rounded to the nearest whole number, halves to the even one, as Python does it. */
+export function rounded(value) {
+  const floor = Math.floor(value);
+  return value - floor === 0.5 ? 2 * Math.round(floor / 2) : Math.round(value);
+}
+
 /**
  * The size at which the network sees a photo: the photo's own up to the working size and the memory, else smaller.
  *
@@ -17,8 +23,8 @@ export function makePlan(height, width, traits, budget) {
   if (scale >= 1) return { kind: "whole", height, width };
   return {
     kind: "fitted",
-    height: Math.max(1, Math.round(height * scale)),
-    width: Math.max(1, Math.round(width * scale)),
+    height: Math.max(1, rounded(height * scale)),
+    width: Math.max(1, rounded(width * scale)),
   };
 }
 

@@ -12,7 +12,7 @@
  * @property {(file: File) => string} refusal  why a file cannot be taken, before anything is done; "" where it can
  * @property {(file: File, wish: {model: string, quality: string}, onProgress: (words: string, share: number|null) => void,
  *   signal: AbortSignal) => Promise<{id: string, facts: object, layers: object}>} separate
- *   facts: {width, height, format, model, seconds, notes}; layers: {photo, transmission, reflection}
+ *   facts: {width, height, format, model, seconds, reflection_found, notes}; layers: {photo, transmission, reflection}
  * @property {(facts: object) => [string, string][]} formats  of downloads: names and words, the first is preselected
  * @property {(id: string, wish: {layers: string, strength: number, mask: HTMLCanvasElement|null, format: string}) =>
  *   Promise<{blob: Blob, name: string}>} render  the finished picture in full size; rejects with `Forgotten` where it
