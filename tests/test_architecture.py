@@ -26,7 +26,7 @@ ROOMS = (
     ("methods.*",),  # the methods themselves
     ("catalog",),
     ("tiling", "canvas", "analysis", "runner", "separation", "inference", "separator"),
-    ("training", "evaluation"),
+    ("training", "evaluation", "export"),
     ("batch", "video", "web"),
     ("cli",),
     ("", "__main__"),
@@ -150,6 +150,8 @@ def test_families_refer_to_their_own_package_alone():
         references = [
             family.loader,
             family.recognises_folder,
+            family.recognises_file,
+            family.traced,
             family.download,
             family.present,
             *family.objectives.values(),

@@ -27,6 +27,7 @@ FAMILIES = {
     "diffrs": "dereflect.methods.diffrs.family",
     "dmdnet": "dereflect.methods.dmdnet.family",
     "windowseat": "dereflect.methods.windowseat.family",
+    "onnx_file": "dereflect.methods.onnx_file.family",
 }
 """Family names to the modules that hold their ``FAMILY``. A new method adds its line here, and no other."""
 
@@ -118,6 +119,9 @@ def _load_file(path: Path, settings: Mapping[str, Any]) -> Method:
         return _load_folder(path.parent, settings)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(path, "is a picture, not a model")
+    for found in families():
+        if found.is_file(path):
+            return found.load().from_checkpoint(path, {}, found.read_options(settings))
     checkpoint = read_checkpoint(path)
     for found in families():
         loader = found.load()

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 from dereflect._version import __version__
 from dereflect.catalog import load_method
-from dereflect.devices import bound_kernel_cache, choose_device, choose_dtype, release_memory
+from dereflect.devices import bound_kernel_cache, release_memory
 from dereflect.errors import DereflectError, InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
 from dereflect.inference.best import settled
 from dereflect.inference.faults import StreamFaults
 from dereflect.inference.finish import as_tensor, finish
+from dereflect.inference.place import choose_place
 from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
 from dereflect.inference.prepare import Prepared, prepare
 from dereflect.inference.removal import Removal, make_removal
@@ -65,8 +66,7 @@ class Separator:
     ) -> None:
         check_settings(SeparatorSettings(tile, max_size, quality), method.traits)
         bound_kernel_cache()
-        self.device, self.remark = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
+        self.device, self.remark, self.dtype = choose_place(method, device, dtype)
         self.method = method.prepare(self.device, self.dtype)
         self.name = name or getattr(method, "family", type(method).__name__)
         self.tile = tile

@@ -17,6 +17,7 @@ from dereflect.cli import (
     benchmark,
     data,
     evaluate,
+    export,
     methods,
     models,
     separate,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(separate.separate)
 app.add_typer(models.app, name="models")
 app.command("train")(train.train)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data.app, name="data")

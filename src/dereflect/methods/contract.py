@@ -62,6 +62,10 @@ class Method(nn.Module):
     traits: Traits
     config: Any
     dtype: torch.dtype = torch.float32
+    devices: ClassVar[tuple[str, ...]] = ()
+    """Kinds of device on which it runs, e.g. ``("cpu",)``; empty for any."""
+    fixed_dtype: torch.dtype | None = None
+    """What it computes in, whatever is asked for; None where that can be chosen."""
     explanations: ClassVar[tuple[str, ...]] = ()
     """Names of the maps that `explain` makes; none by default."""
 

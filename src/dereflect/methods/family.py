@@ -92,6 +92,13 @@ class Family:
     """The `MethodOptions` of its ``--set`` settings; the base class for a method that has none."""
     recognises_folder: str = ""
     """``(folder: Path) -> bool`` for folders without our ``config.json``; "" if there are no such."""
+    recognises_file: str = ""
+    """``(path: Path) -> bool`` for files that are no checkpoints; "" if there are no such. They come to
+    `Loader.from_checkpoint` unread, with an empty checkpoint."""
+    traced: str = ""
+    """``(method: Method, dtype: torch.dtype) -> torch.nn.Module``: what `dereflect export` writes, from
+    (1, 3, H, W) float32 in [0, 1] to (transmission, reflection), computing in `dtype` by operators that ONNX
+    knows, and sharing nothing with `method` that it changes; "" if there is none."""
     download: str = ""
     """A `Download`; "" if the cards' `ModelCard.files` say enough, or nothing can be fetched."""
     present: str = ""
@@ -148,6 +155,10 @@ class Family:
     def is_folder(self, folder: Path) -> bool:
         """Whether a folder without our ``config.json`` is of this family."""
         return bool(self.recognises_folder and self.resolve(self.recognises_folder)(folder))
+
+    def is_file(self, path: Path) -> bool:
+        """Whether a file that is no checkpoint is of this family."""
+        return bool(self.recognises_file and self.resolve(self.recognises_file)(path))
 
     def is_here(self, name: str) -> bool:
         """Whether the weights of the card `name` are on the disk; nothing is fetched."""

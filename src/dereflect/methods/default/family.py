@@ -25,5 +25,6 @@ FAMILY = Family(
             "hard and bright ones stay in part.",
         ),
     ),
+    traced=".method:traced",
     objectives={"default": ".objective:DefaultObjective"},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -102,6 +103,11 @@ def _trust(correction: Tensor) -> Tensor:
     size = correction.abs().mean((1, 2, 3), keepdim=True)
     x = ((size - none) / (full - none)).clamp(0, 1)
     return x * x * (3 - 2 * x)
+
+
+def traced(method: DefaultMethod, dtype: torch.dtype) -> Method:
+    """What is exported: a copy of the whole method, which ONNX can hold as it is."""
+    return copy.deepcopy(method).prepare(torch.device("cpu"), dtype)
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
