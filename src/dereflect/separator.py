@@ -44,6 +44,8 @@ class Separator:
         seed: of stochastic methods. Same input, same seed, same machine: same bytes. Each call may choose
             another.
         max_pixels: larger pictures are refused before they are decoded.
+        raw_space: colour space in which cameras' raw files are developed, a name in
+            `dereflect.images.raw.SPACES`.
         memory: bytes that the network may take at work; half of what is free, if not given.
 
     Raises:
@@ -62,9 +64,10 @@ class Separator:
         quality: Quality = "fast",
         seed: int = 0,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        raw_space: str = "srgb",
         memory: int | None = None,
     ) -> None:
-        check_settings(SeparatorSettings(tile, max_size, quality), method.traits)
+        check_settings(SeparatorSettings(tile, max_size, quality, raw_space=raw_space), method.traits)
         bound_kernel_cache()
         self.device, self.remark, self.dtype = choose_place(method, device, dtype)
         self.method = method.prepare(self.device, self.dtype)
@@ -74,6 +77,7 @@ class Separator:
         self.quality: Quality = quality
         self.seed = seed
         self.max_pixels = max_pixels
+        self.raw_space = raw_space
         self.memory = memory
         self._network = BatchRunner(self.method, self.device)
 
@@ -253,6 +257,7 @@ class Separator:
             quality or self.quality,
             self.seed if seed is None else seed,
             self.max_pixels,
+            self.raw_space,
         )
         traits = self.method.traits
         budget = memory_budget(self.memory, self.device, self.dtype)

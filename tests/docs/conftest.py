@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dng import write_dng
+
 SIZE = (96, 72)
 
 
@@ -40,6 +42,9 @@ def world(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -
         "holiday/one.jpg",
         "holiday/day-2/two.jpg",
     ]
+    names.append("shoot/a.jpg")
+    for raw in ("window.dng", "shoot/a.dng"):
+        write_dng(tmp_path / raw)
     names += [f"{folder}/{index}.jpg" for folder in ("photos", "sample") for index in range(2)]
     names += [f"data/photos/{index}.jpg" for index in range(24)]  # some are held out
     for root in ("pairs", "more-pairs", "data/pairs"):

@@ -161,6 +161,8 @@ def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
         given = Path(command.reads.words[1]).read_bytes()
     if words[0] == "dereflect" and words[1] in HEAVY:
         pytest.importorskip(HEAVY[words[1]])
+    if any(word.endswith(".dng") for word in words):
+        pytest.importorskip("rawpy")
     if words[:2] == ["dereflect", "train"]:
         words = words + SMALL
     elif words[1] == "examples/train_own_data.py":

@@ -9,7 +9,7 @@ import pytest
 from made import chunk, grey, jpeg, photo, png, saved
 
 from dereflect import images
-from dereflect.errors import InputError
+from dereflect.errors import DereflectError, InputError
 from dereflect.images.containers import PICTURE_SUFFIXES, RAW_SUFFIXES
 
 HEADS = {
@@ -32,12 +32,12 @@ HEADS = {
     "text": b"window, cafe, 2026",
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     "zeros": bytes(600),
-    "raw file of a camera (Fujifilm)": b"FUJIFILMCCD-RAW 0201" + bytes(64),
-    "raw file of a camera (Canon)": b"II*\0\x10\0\0\0CR\2\0" + bytes(64),
-    "raw file of a camera (Canon) ": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(64),
-    "raw file of a camera (Olympus)": b"IIRO\x08\0\0\0" + bytes(64),
-    "raw file of a camera (Panasonic)": b"IIU\0\x18\0\0\0" + bytes(64),
-    "raw file of a camera (Sigma)": b"FOVb" + bytes(64),
+    "raw file of a camera": b"FUJIFILMCCD-RAW 0201" + bytes(64),
+    "raw file of a camera ": b"II*\0\x10\0\0\0CR\2\0" + bytes(64),
+    "raw file of a camera  ": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(64),
+    "raw file of a camera   ": b"IIRO\x08\0\0\0" + bytes(64),
+    "raw file of a camera    ": b"IIU\0\x18\0\0\0" + bytes(64),
+    "raw file of a camera     ": b"FOVb" + bytes(64),
 }
 
 
@@ -45,7 +45,7 @@ HEADS = {
 def test_each_kind_is_named_in_one_line_whatever_its_name(kind, tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(HEADS[kind])
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DereflectError) as caught:  # a missing extra, or what LibRaw says of it
         images.read(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
@@ -57,7 +57,7 @@ def test_each_kind_is_named_in_one_line_whatever_its_name(kind, tmp_path):
 def test_a_tiff_by_the_name_of_a_raw_file_is_refused(suffix, tmp_path):
     path = tmp_path / f"photo{suffix}"
     path.write_bytes(saved(photo(), "TIFF"))
-    with pytest.raises(InputError, match=r"raw file of a camera .*develop it first"):
+    with pytest.raises(DereflectError, match=r"raw file of a camera (needs rawpy|.*develop it first)"):
         images.read(path)
     assert suffix.lower() in RAW_SUFFIXES
     assert not RAW_SUFFIXES & PICTURE_SUFFIXES

@@ -29,9 +29,10 @@ from test_tagged_colours import chrm, cicp, gama, levels, one_way_profile, store
 from dereflect import images
 from dereflect.errors import InputError
 from dereflect.images.profiles import grey_profile
+from dng import dng
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
-NAMES = {"HEIC": "HEIF", "WebP": "WEBP"}
+NAMES = {"HEIC": "HEIF", "WebP": "WEBP", "raw": "TIFF"}
 
 
 def table(heading: str) -> list[dict[str, str]]:
@@ -106,6 +107,11 @@ def nclx(primaries: int, transfer: int) -> bytes:
     return deep_heic(color_primaries=primaries, transfer_characteristics=transfer, matrix_coefficients=6)
 
 
+def raw(**options) -> list[bytes]:
+    pytest.importorskip("rawpy", reason="raw files need the extra 'raw' (rawpy)")
+    return [dng(np.asarray(photo(96, 128)), **options)]
+
+
 G, C = photo()[..., 1], photo()
 ALPHA = np.tile(np.linspace(0, 1, C.shape[1]), (C.shape[0], 1))
 THUMBNAIL = (254, 4, [1])
@@ -149,10 +155,6 @@ PIXELS = {
         with_first_page(tiff(at_depth(C, 8), 8), tiff(at_depth(photo(9, 12), 8), 8, extra=[THUMBNAIL]))
     ],
     "TIFF: several pages": lambda: [with_first_page(tiff(at_depth(G, 8), 8), tiff(at_depth(C, 8), 8))],
-    "TIFF: a camera's raw data (DNG, NEF, ARW and others)": lambda: [
-        tiff(at_depth(C, 8), 8, extra=[(50706, 1, [1, 4, 0, 0])]),
-        tiff(at_depth(G, 16), 16, photometric=32803),
-    ],
     "WebP: colour": lambda: [by_pillow("WEBP", lossless=True)],
     "WebP: colour with alpha": lambda: [saved(np.dstack([C, ALPHA]), "WEBP", lossless=True, exact=True)],
     "WebP: an animation": lambda: [by_pillow("WEBP", frames=2)],
@@ -163,11 +165,16 @@ PIXELS = {
     "HEIC: 10 or 12 bits": lambda: [deep_heic()],
     "AVIF: 8 bits": lambda: [by_pillow("AVIF", quality=95)],
     "AVIF: an animation": lambda: [by_pillow("AVIF", frames=2)],
+    "raw: a sensor's mosaic (DNG, NEF, ARW and others)": lambda: raw(),
+    "raw: linear light (DNG)": lambda: raw(mosaic=False),
+    "raw: no white balance": lambda: raw(neutral=None),
+    "raw: a kind that LibRaw does not know": lambda: [b"FUJIFILMCCD-RAW 0201" + bytes(64) for _ in raw()],
+    "raw: a DNG that is cut off": lambda: raw(cut=9),
     "JPEG XL: anything": lambda: [b"\xff\x0a" + bytes(40)],
     "JPEG 2000: anything": lambda: [by_pillow("JPEG2000")],
     "a web page: saved as .jpg": lambda: [b"<!doctype html><title>404</title>"],
 }
-LOSSY = {"JPEG", "HEIC", "AVIF", "GIF"}
+LOSSY = {"JPEG", "HEIC", "AVIF", "GIF", "raw"}
 
 
 @pytest.mark.parametrize("row", table("Pixels"), ids=lambda row: f"{row['format']}: {row['holds']}")
@@ -245,6 +252,7 @@ COLOURS = {
     "HEIC: nclx, PQ": lambda: nclx(9, 16),
     "AVIF: nclx, sRGB": lambda: by_pillow("AVIF"),
     "BMP: nothing": lambda: by_pillow("BMP"),
+    "raw: the camera's matrix": lambda: raw()[0],
 }
 
 

@@ -146,12 +146,13 @@ RAW_MARKS = {
 
 
 @pytest.mark.parametrize("kind", list(RAW_MARKS))
-def test_raw_files_are_refused_with_what_to_do(kind):
+def test_raw_files_are_never_read_as_ordinary_tiffs(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
     first = tiff(at_depth(photo(9, 12), 8), 8, extra=[(NEW_KIND, 4, [1])])
     for content in (first, with_first_page(tiff(at_depth(grey(), 16), 16), first)):
         tag, _, values = RAW_MARKS[kind][0]
         marked = add_entry(content, tag, RAW_MARKS[kind][0][1], values)
-        with pytest.raises(InputError, match=r"raw file of a camera.*develop it first"):
+        with pytest.raises(MissingExtra, match=r"raw file of a camera needs rawpy"):
             images.read(marked)
 
 
@@ -165,7 +166,8 @@ def add_entry(content: bytes, tag: int, kind: int, values) -> bytes:
     return content[:place] + row + content[place + 12 :]
 
 
-def test_a_colour_filter_array_below_the_first_page_is_seen():
+def test_a_colour_filter_array_below_the_first_page_is_seen(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
     below = tiff(at_depth(grey(), 16), 16, photometric=32803)
     first = tiff(at_depth(photo(9, 12), 8), 8, extra=[(330, 4, [0])])
     joined = bytearray(with_first_page(below, first))
@@ -173,7 +175,7 @@ def test_a_colour_filter_array_below_the_first_page_is_seen():
     joined[10 + 12 * count : 14 + 12 * count] = bytes(4)  # not behind the first page, but below it
     place = joined.index(b"\x4a\x01\x04\x00\x01\x00\x00\x00") + 8
     joined[place : place + 4] = (len(first) + 8).to_bytes(4, "little")
-    with pytest.raises(InputError, match="raw file of a camera"):
+    with pytest.raises(MissingExtra, match="raw file of a camera"):
         images.read(bytes(joined))
 
 

@@ -3,14 +3,17 @@
 import io
 import json
 import re
+import sys
 import zipfile
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dereflect import images
 from dereflect.methods.contract import Method, Traits
 from dereflect.separator import Separator
+from dng import dng
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -51,6 +54,26 @@ def test_both_layers_come_as_a_zip_with_facts(server, picture):
     assert (facts["width"], facts["height"], facts["model"]) == (40, 30, "share")
     assert facts["residual"] < 0.002
     assert np.abs(layers[0].astype(int) + layers[1] - pixels(content)).max() <= 1
+
+
+def test_a_raw_file_is_developed(server):
+    pytest.importorskip("rawpy", reason="raw files need the extra 'raw' (rawpy)")
+    answer = server.separate(dng(orientation=6), "window.DNG", format="keep")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/tiff"
+    assert 'filename="window_transmission.tiff"' in answer.headers["content-disposition"]
+    picture = images.read(answer.content)
+    assert (picture.width, picture.height, picture.pixels.dtype) == (96, 128, np.uint16)
+    cut = server.separate(dng(cut=50), "window.DNG")
+    assert cut.status_code == 415
+    assert cut.json()["error"] == "image: damaged picture: it is cut off; get an undamaged copy"
+
+
+def test_a_raw_file_without_the_extra_is_answered_in_one_line(server, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    answer = server.separate(dng(), "window.dng")
+    assert answer.status_code == 415
+    assert answer.json()["error"].startswith("image: a raw file of a camera needs rawpy: run pip install")
 
 
 class Blind(Method):

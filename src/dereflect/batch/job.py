@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dereflect.errors import Spell
 from dereflect.escapes import escaped
 from dereflect.images import DEFAULT_MAX_PIXELS
+from dereflect.images.raw_pairs import Chosen, TakeRaw
 
 PhotoState = Literal["done", "refused", "failed"]
 """``refused``: the picture is at fault, and will be next time too. ``failed``: anything else; tried again."""
@@ -58,6 +59,9 @@ class BatchJob:
         format: ``keep``, or a name in `dereflect.images.FORMATS`.
         metadata: keep EXIF, profile, XMP and resolution.
         max_pixels: larger pictures are refused.
+        raw: which file to take of a photo that a folder holds raw and as JPEG, see
+            `dereflect.images.raw_pairs.choose`.
+        raw_space: colour space in which raw files are developed.
         group: most photos in one task of a worker.
         group_bytes: most bytes of photo files in one task; a task has at least one photo.
         batch_size: photos of one size that share a run of the network. 1 gives the same bytes as single runs.
@@ -76,6 +80,8 @@ class BatchJob:
     format: str = "keep"
     metadata: bool = True
     max_pixels: int = DEFAULT_MAX_PIXELS
+    raw: TakeRaw = "prefer"
+    raw_space: str = "srgb"
     group: int = 16
     group_bytes: int = 64 << 20
     batch_size: int = 1
@@ -95,6 +101,8 @@ class BatchJob:
             "format": self.format,
             "metadata": self.metadata,
         }
+        if self.raw_space != "srgb":  # which is as it was when raw files were not read
+            what["raw_space"] = self.raw_space
         text = json.dumps(what, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -120,6 +128,8 @@ class Summary:
     """(path, reason) of folders that could not be read."""
     own_outputs: int = 0
     """Pictures skipped because a run has written them beside their photo."""
+    raw: Chosen = field(default_factory=Chosen)
+    """How many files were left out for raw files, or as such."""
     seconds: float = 0.0
 
     def note_folder(self, path: str, reason: str) -> None:

@@ -12,6 +12,9 @@ from dereflect.batch.job import LARGEST_FILE, BatchJob, Summary
 from dereflect.batch.store import Store, StoredFile
 from dereflect.errors import InputError
 from dereflect.images import PICTURE_SUFFIXES
+from dereflect.images.containers import SUFFIXES
+from dereflect.images.raw import is_here
+from dereflect.images.raw_pairs import choose, is_raw
 from dereflect.outputs import photo_stems
 
 
@@ -58,12 +61,12 @@ def find_work(
     below = _below(destination, source)
     number = -1
     for folder, entries in source.folders(lambda path: source.is_at(path, destination), summary.note_folder):
-        pictures = [
-            entry for entry in entries if posixpath.splitext(entry.path)[1].lower() in PICTURE_SUFFIXES
-        ]
+        pictures = [entry for entry in entries if _is_picture(entry.path)]
         photos = _without_outputs(source, folder, pictures, below)
         summary.own_outputs += len(pictures) - len(photos)
+        photos = _sorted_out(photos, job, summary)
         stems = Counter(_stem(entry.path) for entry in photos)
+        developed = Counter(_stem(entry.path) for entry in photos if _is_written_as_tiff(entry.path))
         outputs: dict[str, StoredFile] | None = None
         for entry in photos:
             number += 1
@@ -80,7 +83,9 @@ def find_work(
                     if _whole(row, outputs):
                         summary.kept += 1
                         continue
-            yield BatchPhoto(entry.path, entry.size, entry.version, stems[_stem(entry.path)] == 1)
+            # A raw file and its JPEG are written under different names.
+            rivals = developed if is_raw(entry.path) and job.format == "keep" else stems
+            yield BatchPhoto(entry.path, entry.size, entry.version, rivals[_stem(entry.path)] == 1)
 
 
 def group_photos(photos: Iterable[BatchPhoto], most: int, most_bytes: int) -> Iterator[list[BatchPhoto]]:
@@ -96,6 +101,22 @@ def group_photos(photos: Iterable[BatchPhoto], most: int, most_bytes: int) -> It
         total += size
     if waiting:
         yield waiting
+
+
+def _is_picture(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() in PICTURE_SUFFIXES or is_raw(path)
+
+
+def _is_written_as_tiff(path: str) -> bool:
+    return is_raw(path) or posixpath.splitext(path)[1].lower() in SUFFIXES["TIFF"]
+
+
+def _sorted_out(photos: list[StoredFile], job: BatchJob, summary: Summary) -> list[StoredFile]:
+    """Photos of a folder but for files left out for raw files beside them, or as such."""
+    chosen = choose([entry.path for entry in photos], job.raw, is_here())
+    summary.raw.count(chosen)
+    kept = set(chosen.names)
+    return [entry for entry in photos if entry.path in kept]
 
 
 def _same(row: Mapping[str, Any], entry: StoredFile, fingerprint: str) -> bool:

@@ -100,7 +100,7 @@ class Worker:
                 row["source_sha256"] = digest(data)
                 if begin is not None:
                     begin(photo)
-                picture = images.read(data, self.job.max_pixels)
+                picture = images.read(data, self.job.max_pixels, raw_space=self.job.raw_space)
                 row |= {"width": picture.width, "height": picture.height}
                 yield _Read(photo, picture, row)
             except Exception as error:

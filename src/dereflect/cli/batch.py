@@ -15,7 +15,6 @@ from dereflect.cli.messages import flag
 from dereflect.cli.options import (
     FILES,
     JsonOption,
-    LayerChoice,
     ModelOptions,
     QuietOption,
     ResultOptions,
@@ -133,11 +132,7 @@ def batch(
         str(settled(model.model, model.device.value)),  # once, so that a job has one model
         options=model.of_method(),
         settings=model.of_separator(),
-        strength=result.strength,
-        layers=(result.layers or LayerChoice.both).value,
-        format=result.format.value,
-        metadata=not result.strip_metadata,
-        max_pixels=result.max_pixels,
+        **result.of_job(),
         group=fleet.group,
         batch_size=fleet.batch_size,
         shard=parse_shard(shard),
@@ -183,7 +178,8 @@ class _Report:
             typer.echo(f"{count} photos, {count / (now - self.started):.1f} photos/s", err=True)
 
     def finish(self, summary: Summary) -> int:
-        from dereflect.cli.report import NOT_FOUND, printable
+        from dereflect.cli.report import NOT_FOUND, left_out_words, printable
+        from dereflect.images.raw import missing
 
         parts = [f"{summary.found} photos: {summary.done} separated in {summary.seconds:.1f} s"]
         if summary.untouched:
@@ -198,12 +194,16 @@ class _Report:
             parts.append(f"{summary.noted} with notes (column notes of the manifest, or -v)")
         if summary.own_outputs:
             parts.append(f"{summary.own_outputs} earlier outputs skipped")
+        parts += left_out_words(summary.raw)
+        if summary.raw.unreadable:
+            unread = f"{summary.raw.unreadable} raw files: {missing()}"
+            typer.echo(printable(unread), err=True)
         for path, reason in summary.folders:
             typer.echo(printable(f"{path}: {reason}"), err=True)
         if summary.folders:
             parts.append(f"{len(summary.folders)} folders could not be read")
         if not self.quiet:
             typer.echo("; ".join(parts), err=True)
-        if summary.refused + summary.failed + len(summary.folders) == 0:
+        if summary.refused + summary.failed + len(summary.folders) + summary.raw.unreadable == 0:
             return 0
         return 1 if summary.done + summary.kept else 2

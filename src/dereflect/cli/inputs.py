@@ -12,6 +12,8 @@ from pathlib import Path
 
 from dereflect.errors import InputError, Option, Remedy, first_line
 from dereflect.images import PICTURE_SUFFIXES
+from dereflect.images.raw import is_here
+from dereflect.images.raw_pairs import Chosen, TakeRaw, choose, is_raw
 from dereflect.outputs import BATCH_FOLDER, photo_stems
 
 
@@ -36,6 +38,8 @@ class Found:
     """Files that an earlier run has written."""
     own_folders: int = 0
     """Folders that runs write to: the output folder, and destinations of batches."""
+    raw: Chosen = field(default_factory=Chosen)
+    """How many files were left out for raw files, or as such."""
 
 
 def find_photos(
@@ -44,6 +48,7 @@ def find_photos(
     shard: tuple[int, int] = (0, 1),
     output: Path | None = None,
     overwrite: bool = False,
+    raw: TakeRaw = "prefer",
 ) -> Found:
     """Follow the INPUT words to the photos that they name.
 
@@ -59,12 +64,14 @@ def find_photos(
         shard: (i, n) finds only every n-th photo from the i-th on, counted from 0.
         output: folder of the outputs; beside the photos, if not given.
         overwrite: whether outputs will replace what is there.
+        raw: which file to take of a photo that a folder or a pattern gives raw and as JPEG, see
+            `dereflect.images.raw_pairs.choose`.
     """
-    search = _Search(recursive, output)
+    search = _Search(recursive, output, raw)
     for word in words:
         try:
             matches = _matches(word)
-            for path in matches:
+            for path in search.sorted_out(matches) if matches != [Path(word)] else matches:
                 search.add(path, len(words) == len(matches) == 1, matches == [Path(word)])
         except InputError as error:
             search.found.errors.append(error)
@@ -87,8 +94,9 @@ def _matches(word: str) -> list[Path]:
 class _Search:
     """Gathers photos, one INPUT after the other."""
 
-    def __init__(self, recursive: bool, output: Path | None) -> None:
-        self.recursive, self.output = recursive, output
+    def __init__(self, recursive: bool, output: Path | None, raw: TakeRaw) -> None:
+        self.recursive, self.output, self.raw = recursive, output, raw
+        self._develops = is_here()
         self.found = Found()
         self._seen: set[str] = set()
         self._words: set[Path] = set()
@@ -114,24 +122,44 @@ class _Search:
         else:
             self._add_folder(path)
 
+    def sorted_out(self, matches: list[Path]) -> list[Path]:
+        """Matches of a pattern but for files left out for raw files beside them, or as such."""
+        names: dict[Path, list[str]] = {}
+        for path in matches:
+            if _is_picture(path.name):
+                names.setdefault(path.parent, []).append(path.name)
+        kept = {folder / name for folder in names for name in self._choose(names[folder])}
+        return [path for path in matches if not _is_picture(path.name) or path in kept]
+
+    def _choose(self, names: list[str]) -> list[str]:
+        chosen = choose(names, self.raw, self._develops)
+        self.found.raw.count(chosen)
+        return chosen.names
+
     def _add_folder(self, path: Path) -> None:
         found = self.found
-        before = len(found.photos), found.own_outputs, found.own_folders, len(found.errors)
+        before = self._progress()
         for folder, files in self._folders(path):
-            names = {Path(name).stem for name in files}
+            stems, pictures = {Path(name).stem for name in files}, []
             for name in sorted(files):
-                file = Path(folder) / name
-                if file.suffix.lower() not in PICTURE_SUFFIXES or not _may_be_photo(file):
+                if not _is_picture(name) or not _may_be_photo(Path(folder) / name):
                     found.others += 1
-                elif photo_stems(file.stem) & names:
+                elif photo_stems(Path(name).stem) & stems:
                     found.own_outputs += 1
                 else:
-                    self._add_photo(InputFile(file, Path(folder).relative_to(path)))
-        if before == (len(found.photos), found.own_outputs, found.own_folders, len(found.errors)):
+                    pictures.append(name)
+            for name in self._choose(pictures):
+                self._add_photo(InputFile(Path(folder) / name, Path(folder).relative_to(path)))
+        if before == self._progress():
             remedy = (
                 None if self.recursive else Remedy("{} looks into its folders too", Option("recursive", True))
             )
             raise InputError(path, "no pictures in this folder", remedy=remedy)
+
+    def _progress(self) -> tuple[int, ...]:
+        found = self.found
+        left_out = found.raw.unwanted + found.raw.unreadable
+        return len(found.photos), found.own_outputs, found.own_folders, len(found.errors), left_out
 
     def _folders(self, path: Path) -> Iterator[tuple[str, list[str]]]:
         def note(error: OSError) -> None:
@@ -191,6 +219,10 @@ def _same(folder: str | Path, other: Path | None) -> bool:
 
 def _within(place: str, root: str | None) -> bool:
     return root is not None and (place == root or place.startswith(root.rstrip(os.sep) + os.sep))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES or is_raw(name)
 
 
 def _may_be_photo(path: Path) -> bool:

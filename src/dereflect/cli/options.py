@@ -53,6 +53,24 @@ class LayerChoice(StrEnum):
     reflection = "reflection"
 
 
+class RawChoice(StrEnum):
+    """Which file to take of a photo that lies there raw and as JPEG."""
+
+    prefer = "prefer"
+    skip = "skip"
+    both = "both"
+
+
+class RawSpaceChoice(StrEnum):
+    """In which colour space to develop raw files."""
+
+    srgb = "srgb"
+    p3 = "p3"
+    adobe = "adobe"
+    rec2020 = "rec2020"
+    prophoto = "prophoto"
+
+
 class FormatChoice(StrEnum):
     """What to write pictures as."""
 
@@ -81,6 +99,15 @@ SetOption = Annotated[
         metavar="KEY=VALUE",
         help="A setting of the model's own, listed by `dereflect models show`; may be given several times.",
         rich_help_panel=MODEL,
+    ),
+]
+RawOption = Annotated[
+    RawChoice,
+    typer.Option(
+        "--raw",
+        help="Of a photo that a folder holds raw and as JPEG or HEIC: prefer takes the raw file, both takes "
+        "both; skip takes no raw file at all.",
+        rich_help_panel=FILES,
     ),
 ]
 OverwriteOption = Annotated[
@@ -224,11 +251,11 @@ class ModelOptions:
             "seed": self.seed,
         }
 
-    def load(self, max_pixels: int = DEFAULT_MAX_PIXELS) -> Separator:
-        """Load the model."""
+    def load(self, **settings: Any) -> Separator:
+        """Load the model; `settings` are more of the `Separator`'s."""
         from dereflect.separator import load
 
-        return load(self.model, options=self.of_method(), max_pixels=max_pixels, **self.of_separator())
+        return load(self.model, options=self.of_method(), **settings, **self.of_separator())
 
 
 @dataclass(frozen=True)
@@ -245,7 +272,9 @@ class ResultOptions:
     format: Annotated[
         FormatChoice,
         typer.Option(
-            "--format", help="File format to write; keep takes the photo's own.", rich_help_panel=RESULT
+            "--format",
+            help="File format to write; keep takes the photo's own, and TIFF of 16 bits for raw files.",
+            rich_help_panel=RESULT,
         ),
     ] = FormatChoice.keep
     strip_metadata: Annotated[
@@ -256,7 +285,31 @@ class ResultOptions:
             rich_help_panel=RESULT,
         ),
     ] = False
+    raw: RawOption = RawChoice.prefer
+    raw_space: Annotated[
+        RawSpaceChoice,
+        typer.Option(
+            "--raw-space",
+            help="Colour space in which cameras' raw files are developed and written.",
+            rich_help_panel=RESULT,
+        ),
+    ] = RawSpaceChoice.srgb
     max_pixels: Annotated[int, max_pixels_option(FILES)] = DEFAULT_MAX_PIXELS
+
+    def of_reading(self) -> dict[str, Any]:
+        """Settings of how photos are read."""
+        return {"max_pixels": self.max_pixels, "raw_space": self.raw_space.value}
+
+    def of_job(self) -> dict[str, Any]:
+        """Settings of a batch."""
+        return {
+            "strength": self.strength,
+            "layers": (self.layers or LayerChoice.both).value,
+            "format": self.format.value,
+            "metadata": not self.strip_metadata,
+            "raw": self.raw.value,
+            **self.of_reading(),
+        }
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -17,9 +17,11 @@ from dereflect.cli.messages import fault_line, option_of, reason_of
 from dereflect.cli.separate_options import ProgressChoice
 from dereflect.errors import DereflectError, trace_of
 from dereflect.escapes import escaped, one_line
+from dereflect.images.raw import missing
 
 if TYPE_CHECKING:
     from dereflect.cli.inputs import Found
+    from dereflect.images.raw_pairs import Chosen
     from dereflect.separation import Separation
     from dereflect.separator import Separator
 
@@ -179,6 +181,7 @@ class Report:
             parts.append(f"{_count(found.own_outputs, 'earlier output')} skipped")
         if found.own_folders:
             parts.append(f"{_count(found.own_folders, 'folder')} of outputs skipped")
+        parts += left_out_words(found.raw)
         if found.others:
             parts.append(f"{_count(found.others, 'file')} skipped (not an image)")
         if self.failures:
@@ -238,6 +241,20 @@ def printable(text: str) -> str:
     """Text in one line, in which odd characters of file names are spelled out: it can be printed."""
     encoding = sys.stderr.encoding or "utf-8"
     return one_line(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def left_out_words(raw: Chosen) -> list[str]:
+    """How many files were left out for raw files, or as such."""
+    words = []
+    if raw.twins:
+        words.append(f"{_count(raw.twins, 'file')} skipped (the same photo as a file beside it)")
+    if raw.unwanted:
+        words.append(f"{_count(raw.unwanted, 'raw file')} skipped (--raw skip)")
+    if raw.stand_ins:
+        words.append(
+            f"{_count(raw.stand_ins, 'raw file')} skipped for the JPEG or TIFF beside it ({missing()})"
+        )
+    return words
 
 
 def _count(number: int, what: str) -> str:

@@ -20,7 +20,7 @@ from dereflect.cli.separate_options import FileOptions, PhotoOptions
 from dereflect.cli.streams import OutputLost
 from dereflect.errors import InputError, Option, Remedy, fault_of
 from dereflect.escapes import escaped
-from dereflect.images import Picture
+from dereflect.images import Picture, raw
 from dereflect.images.writing import target_format
 from dereflect.leftovers import sweep_once
 from dereflect.methods.contract import Progress
@@ -154,7 +154,7 @@ def make_run(model: ModelOptions, files: FileOptions, result: PhotoOptions) -> R
     Raises:
         InputError, ModelError: one of them cannot be used, or the method makes no heat maps.
     """
-    separator = model.load(max_pixels=result.max_pixels)
+    separator = model.load(**result.of_reading())
     if result.explain:
         explain_paths(separator.method, Path(), "")  # refuse now, not at the first photo
     mask = None if result.mask is None else images.read(result.mask, result.max_pixels)
@@ -174,6 +174,8 @@ def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:
     """
     for error in found.errors:
         report.failed(error.subject, error)
+    if found.raw.unreadable:
+        report.failed(f"{found.raw.unreadable} raw files", raw.missing())
     if found.photos:
         report.load()
         run = load()

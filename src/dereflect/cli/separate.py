@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from dereflect.cli.groups import grouped
 from dereflect.cli.options import MODEL, JsonOption, LayerChoice, ModelOptions, QuietOption
 from dereflect.cli.separate_options import FileOptions, PhotoOptions, ProgramOptions
 from dereflect.errors import InputError
+
+if TYPE_CHECKING:
+    from dereflect.cli.inputs import Found
 
 
 @grouped
@@ -58,7 +61,6 @@ def separate(
     has written is skipped: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
     some photos failed, 2 none was done, 130 stopped.
     """
-    from dereflect.cli.inputs import find_photos, parse_shard
     from dereflect.cli.report import Report, told_to_programs
     from dereflect.cli.run import make_run, run_photos
     from dereflect.cli.stopping import running_while
@@ -71,10 +73,16 @@ def separate(
         with running_while(programs.while_there):
             if inputs == ["-"]:
                 return _separate_pipe(files, result, model)
-            shard = parse_shard(files.shard)
-            found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite)
+            found = _find(inputs, files, result)
             report = Report(len(found.photos), quiet, verbose, as_json, programs.progress)
             raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
+
+
+def _find(inputs: list[str], files: FileOptions, result: PhotoOptions) -> Found:
+    from dereflect.cli.inputs import find_photos, parse_shard
+
+    shard = parse_shard(files.shard)
+    return find_photos(inputs, files.recursive, shard, files.output, files.overwrite, result.raw.value)
 
 
 def _separate_pipe(files: FileOptions, result: PhotoOptions, model: ModelOptions) -> None:

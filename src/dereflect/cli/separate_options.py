@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli.options import FILES, RESULT, OverwriteOption, ResultOptions, ShardOption
+from dereflect.cli.options import (
+    FILES,
+    RESULT,
+    OverwriteOption,
+    ResultOptions,
+    ShardOption,
+)
 
 PROGRAMS = "For other programs"
 """A panel of the help."""

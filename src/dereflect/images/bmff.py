@@ -38,7 +38,7 @@ def scan(file: BinaryIO) -> Boxes:
     file.seek(0)
     found = Boxes()
     try:
-        for kind, start, end in _top(file):
+        for kind, start, end in top_boxes(file):
             file.seek(start)
             if kind == b"ftyp":
                 found.animated = file.read(4) in (b"avis", b"hevc", b"hevx", b"msf1")
@@ -51,13 +51,13 @@ def scan(file: BinaryIO) -> Boxes:
 
 
 def _read_meta(found: Boxes, meta: bytes) -> None:
-    boxes = {kind: meta[start:end] for kind, start, end in _within(meta, 4)}
+    boxes = {kind: meta[start:end] for kind, start, end in inner_boxes(meta, 4)}
     primary = _number(boxes.get(b"pitm", b"")[4:8])
     if boxes.get(b"pitm", b"\0")[:1] == b"\0":
         primary = _number(boxes.get(b"pitm", b"")[4:6])
-    inner = {kind: boxes[b"iprp"][start:end] for kind, start, end in _within(boxes.get(b"iprp", b""), 0)}
+    inner = {kind: boxes[b"iprp"][start:end] for kind, start, end in inner_boxes(boxes.get(b"iprp", b""), 0)}
     shared = inner.get(b"ipco", b"")
-    properties = [(kind, shared[start:end]) for kind, start, end in _within(shared, 0)]
+    properties = [(kind, shared[start:end]) for kind, start, end in inner_boxes(shared, 0)]
     own = _associated(inner.get(b"ipma", b"")).get(primary, [])
     chosen = [properties[index - 1] for index in own if 0 < index <= len(properties)]
     for kind, content in [*chosen, *([] if own else properties)]:
@@ -94,7 +94,8 @@ def _associated(ipma: bytes) -> dict[int, list[int]]:
     return found
 
 
-def _top(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box of a file, and where its content begins and ends."""
     start = 0
     while len(head := _at(file, start, 16)) >= 8:
         size, skip = _number(head[:4]), 8
@@ -111,7 +112,8 @@ def _at(file: BinaryIO, place: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _within(content: bytes, start: int) -> Iterator[tuple[bytes, int, int]]:
+def inner_boxes(content: bytes, start: int) -> Iterator[tuple[bytes, int, int]]:
+    """As `top_boxes`, of the boxes that lie within some bytes from `start` on."""
     while start + 8 <= len(content):
         size = _number(content[start : start + 4])
         if size < 8:

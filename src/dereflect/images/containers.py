@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes, and what to do with one that cannot be read."""
+"""What a file is, told by its first bytes and its name, and what to do with one that cannot be read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ SUFFIXES = {
 
 PICTURE_SUFFIXES = frozenset(suffix for known in SUFFIXES.values() for suffix in known)
 
+RAW = "RAW"
+"""Our name of the format of raw files, whatever the camera."""
 _RAW_NAMES = """
-3fr ari arw bay cap cr2 cr3 crw dcr dcs dng drf eip erf fff gpr iiq k25 kdc mdc mef mos mrw
-nef nrw orf pef ptx pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f"""
+3fr arw bay cr2 cr3 crw dcr dcs dng drf erf fff gpr iiq k25 kdc mdc mef mos mrw
+nef nrw orf pef ptx pxn raf rw2 rwl rwz sr2 srf srw x3f"""
 RAW_SUFFIXES = frozenset(f".{name}" for name in _RAW_NAMES.split())
+"""Extensions of raw files that are looked for in folders, in lower case."""
+_SELDOM_RAW_SUFFIXES = frozenset({".ari", ".cap", ".eip", ".r3d", ".raw"})
 DEVELOP = "develop it first, in the camera's own program or in darktable, and give that TIFF or JPEG"
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
@@ -42,8 +46,8 @@ _FILM_BRANDS = {
     b"3gp4",
 }
 _RAW_SIGNATURES = (
-    *((b"FUJIFILMCCD-RAW", "Fujifilm"), (b"IIRO", "Olympus"), (b"IIRS", "Olympus"), (b"MMOR", "Olympus")),
-    *((b"IIU\0", "Panasonic"), (b"FOVb", "Sigma"), (b"\0MRM", "Minolta"), (b"ARRI\x12\x34\x56\x78", "ARRI")),
+    *(b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM"),
+    b"ARRI\x12\x34\x56\x78",
 )
 _CONVERT = "convert it to JPEG, PNG or TIFF"
 _OTHERS = (
@@ -77,7 +81,9 @@ _OTHERS = (
 
 
 def identify(head: bytes, name: str | os.PathLike[str] = "") -> str:
-    """Pillow's name of the format that a file has.
+    """Pillow's name of the format that a file has, or `RAW`.
+
+    A TIFF may turn out to be raw too, once its directories are read.
 
     Args:
         head: its first 512 bytes, or all where it has fewer.
@@ -86,12 +92,12 @@ def identify(head: bytes, name: str | os.PathLike[str] = "") -> str:
     Raises:
         InputError: it is of no format that is read; says which it is, and what to do.
     """
-    if maker := _raw_maker(head):
-        raise InputError(UNNAMED, f"is a raw file of a camera ({maker}), which is not read; {DEVELOP}")
+    if _is_raw(head):
+        return RAW
     found = _known(head)
     suffix = os.path.splitext(os.fspath(name))[1].lower()
-    if suffix in RAW_SUFFIXES and found in (None, "TIFF"):
-        raise InputError(UNNAMED, f"is a raw file of a camera ({suffix}), which is not read; {DEVELOP}")
+    if suffix in RAW_SUFFIXES | _SELDOM_RAW_SUFFIXES and found in (None, "TIFF"):
+        return RAW
     if found is None:
         raise InputError(UNNAMED, _other(head))
     return found
@@ -124,12 +130,10 @@ def _known(head: bytes) -> str | None:
     return "HEIF" if found & _HEIF_BRANDS else None
 
 
-def _raw_maker(head: bytes) -> str | None:
+def _is_raw(head: bytes) -> bool:
     if head[:4] in (b"II*\0", b"MM\0*") and head[8:10] == b"CR":
-        return "Canon"
-    if b"crx " in brands(head) or head[6:14] == b"HEAPCCDR":
-        return "Canon"
-    return next((maker for signature, maker in _RAW_SIGNATURES if head.startswith(signature)), None)
+        return True
+    return b"crx " in brands(head) or head[6:14] == b"HEAPCCDR" or head.startswith(_RAW_SIGNATURES)
 
 
 def _other(head: bytes) -> str:

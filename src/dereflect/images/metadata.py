@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -204,11 +204,17 @@ def _rebuilt(exif: bytes) -> bytes:
     return _written(block)
 
 
-def _loaded(exif: bytes) -> Image.Exif:
-    """What Pillow can read: it raises whatever damage leads it to, and what it has read by then counts."""
-    block = Image.Exif()
+@contextlib.contextmanager
+def whatever_it_is() -> Iterator[None]:
+    """Within, Pillow may raise whatever damage leads it to, and warn: what it has read by then counts."""
     with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
+        yield
+
+
+def _loaded(exif: bytes) -> Image.Exif:
+    block = Image.Exif()
+    with whatever_it_is():
         block.load(exif)
         for tag in FOLDERS:
             block.get_ifd(tag)
@@ -230,6 +236,38 @@ def _size(value: Any) -> int:
     return (
         len(value) if isinstance(value, (bytes, str)) else 8 * len(value) if isinstance(value, tuple) else 1
     )
+
+
+def composed(first: Mapping[int, Any], exif: Mapping[int, Any], gps: Mapping[int, Any]) -> bytes:
+    """A new EXIF block of values by tag: of its first directory, EXIF's own, and GPS's; empty where none is.
+
+    An entry that cannot be written is left out.
+    """
+    block = Image.Exif()
+    for table, number in ((first, None), (exif, EXIF_FOLDER), (gps, GPS_FOLDER)):
+        kept = {tag: value for tag, value in table.items() if _written(_block_of(tag, value, number))}
+        if number is None:
+            block.update({tag: value for tag, value in kept.items() if tag not in FOLDERS})
+        elif kept:
+            block[number] = kept
+    return _written(block)
+
+
+def _block_of(tag: int, value: Any, folder: int | None) -> Image.Exif:
+    block = Image.Exif()
+    block[tag if folder is None else folder] = value if folder is None else {tag: value}
+    return block
+
+
+def mark_uncalibrated(exif: bytes) -> bytes:
+    """Let EXIF say that the colours are not those of sRGB: the profile tells which."""
+    block, structure = bytearray(exif), Structure(exif)
+    inner = _below(structure, structure.directory(structure.first), EXIF_FOLDER)
+    entry = None if inner is None else inner.get(_COLOUR_SPACE)
+    if entry is not None:
+        content = structure.packed(entry.kind, 65535)
+        block[entry.place : entry.place + len(content)] = content
+    return bytes(block)
 
 
 def describe_tiff(*blocks: Image.Exif) -> bytes:

@@ -35,13 +35,15 @@ PRIMARIES: dict[int, Chromaticities] = {
 
 ADOBE_RGB: Chromaticities = (*D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 ADOBE_GAMMA = 563 / 256
+PROPHOTO_RGB: Chromaticities = (0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001)
+PROPHOTO_GAMMA = 1.8
 
-_REC709 = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
-_SRGB = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+REC709_PARAMETERS = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+SRGB_PARAMETERS = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 _SMPTE240 = (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4.0, 0.0913)
 _CURVES: dict[int, float | tuple[float, ...]] = {
-    **dict.fromkeys((1, 6, 11, 12, 14, 15), _REC709),
-    **{4: 2.2, 5: 2.8, 7: _SMPTE240, LINEAR: 1.0, SRGB_CURVE: _SRGB, 17: 2.6},
+    **dict.fromkeys((1, 6, 11, 12, 14, 15), REC709_PARAMETERS),
+    **{4: 2.2, 5: 2.8, 7: _SMPTE240, LINEAR: 1.0, SRGB_CURVE: SRGB_PARAMETERS, 17: 2.6},
 }
 
 Curve = float | tuple[float, ...] | Array
@@ -91,7 +93,7 @@ def srgb_curve_profile(chromaticities: Chromaticities) -> bytes | None:
     """Of primaries with the curve of sRGB; None for sRGB itself."""
     if chromaticities == PRIMARIES[1]:
         return None
-    return rgb_profile("sRGB curve with the file's primaries", chromaticities, _SRGB)
+    return rgb_profile("sRGB curve with the file's primaries", chromaticities, SRGB_PARAMETERS)
 
 
 def from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None, grey: bool) -> bytes | None:
@@ -112,7 +114,7 @@ def from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None, gr
     usual_points = grey or max(abs(a - b) for a, b in zip(points, srgb, strict=True)) < 0.004
     if usual_gamma and usual_points:
         return None
-    curve: Curve = _SRGB if gamma is None else 1 / gamma
+    curve: Curve = SRGB_PARAMETERS if gamma is None else 1 / gamma
     name = f"from gamma {gamma or 0.45455:.5f} and chromaticities"
     return grey_profile(name, curve) if grey else rgb_profile(name, points, curve)
 

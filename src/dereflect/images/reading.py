@@ -22,7 +22,6 @@ from dereflect.images.modes import SIXTEEN_BITS, in_plain_mode, is_lossy_webp
 from dereflect.images.picture import Array, Metadata, Picture, convert_depth
 from dereflect.images.profiles import PQ, Tagged, srgb_curve_profile
 from dereflect.images.survey import Facts, profile_of, settle, survey
-from dereflect.images.tiff_pages import PLANAR
 from dereflect.limits import DEFAULT_MAX_PIXELS
 
 _LOSSY_FORMATS = ("JPEG", "HEIF", "AVIF")
@@ -45,6 +44,7 @@ def read(
     source: str | os.PathLike[str] | bytes,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     short_side: int | None = None,
+    raw_space: str = "srgb",
 ) -> Picture:
     """Read a picture file, or the bytes of one.
 
@@ -53,17 +53,19 @@ def read(
         max_pixels: refuse larger pictures, before decoding.
         short_side: the shorter side that will do: a JPEG larger than that may come at a half, a quarter or an
             eighth of its size, which is decoded in less time.
+        raw_space: colour space in which a camera's raw file is developed, a name in
+            `dereflect.images.raw.SPACES`.
 
     Raises:
         InputError: not there, not a picture, damaged, too large, or of a kind that has to be converted first.
-        MissingExtra: HEIC or 16-bit colour without the package that reads it.
+        MissingExtra: HEIC, 16-bit colour or a raw file without the package that reads it.
     """
     name = UNNAMED if isinstance(source, bytes) else os.fspath(source)
     with _opened(source, max_pixels) as found:
         if short_side and found.image is not None:
             found.image.draft(found.image.mode, (short_side, short_side))
         try:
-            return _decode(found, name)
+            return _decode(found, name, raw_space)
         except DereflectError as error:
             raise error.about(name) from error
         except Exception as error:  # decoders raise whatever they like on damaged files
@@ -141,12 +143,16 @@ def _opened(source: str | os.PathLike[str] | bytes, limit: int) -> Iterator[Open
 def _measured(facts: Facts, image: ImageFile.ImageFile | None) -> Opened:
     if image is not None:
         return Opened(facts, image, image.width, image.height)
-    assert facts.page is not None  # of all kinds, only a TIFF is read without Pillow
+    if facts.raw is not None:
+        return Opened(facts, None, facts.raw.width, facts.raw.height)
+    assert facts.page is not None  # of all kinds, only these two are read without Pillow
     return Opened(facts, None, facts.page.width, facts.page.height)
 
 
 def _open_image(facts: Facts) -> ImageFile.ImageFile | None:
-    """The picture as Pillow opens it, not loaded; None for a TIFF that Pillow does not know."""
+    """The picture as Pillow opens it, not loaded; None for raw files and TIFFs that it does not know."""
+    if facts.raw is not None:
+        return None
     if facts.format == "HEIF":
         try:
             import pillow_heif
@@ -173,7 +179,7 @@ def _open_image(facts: Facts) -> ImageFile.ImageFile | None:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(found: Opened, name: str) -> Picture:
+def _decode(found: Opened, name: str, raw_space: str) -> Picture:
     facts, image = found.facts, found.image
     if image is not None:
         _refuse_animation(facts, image)
@@ -184,7 +190,10 @@ def _decode(found: Opened, name: str) -> Picture:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. of odd EXIF; what cannot be read is an error, the rest is kept
-        values, known, orientation = _values(found, known, orientation, notes)
+        if facts.raw is not None:
+            values, known = facts.raw.develop(known, raw_space)
+        else:
+            values, known, orientation = _values(found, known, orientation, notes)
     values = metadata.apply_orientation(values, orientation)
     values, known = in_known_colours(values, facts, known, notes)
     return as_picture(values, known, facts.format, Path(name).suffix, lossless, notes)
@@ -218,7 +227,7 @@ def _values(
     """Decode to (H, W, 1 to 4) uint8 or uint16, with what has become of metadata and orientation by it."""
     facts, image = found.facts, found.image
     page = facts.page
-    if page is not None and (page.bits > 8 or image is None or _channels_differ(found)):
+    if page is not None and (page.bits > 8 or image is None or tiff_pixels.channels_differ(page, image)):
         values, more = tiff_pixels.decode(page, facts.stream, image)
         notes += more
         return values, known, orientation
@@ -254,18 +263,6 @@ def _full_range(values: Array, notes: list[str]) -> Array:
         values, note = to_full_range(values)
         notes += [note] if note else []
     return values
-
-
-def _channels_differ(found: Opened) -> bool:
-    """Whether Pillow takes a channel for alpha that the TIFF does not call alpha, or the other way round."""
-    page, image = found.facts.page, found.image
-    assert page is not None
-    assert image is not None
-    if page.premultiplied and page.numbers(PLANAR) == (2,):  # Pillow opens it and fails later
-        return True
-    if image.mode in ("P", "PA", "CMYK", "1"):
-        return False
-    return (image.mode in ("RGBA", "RGBa", "LA", "La", "RGBX")) != (page.alpha is not None)
 
 
 def _loaded(image: ImageFile.ImageFile, facts: Facts, notes: list[str]) -> Image.Image:

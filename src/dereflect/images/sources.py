@@ -22,7 +22,7 @@ from dereflect.limits import DEFAULT_MAX_PIXELS
 _TAKEN = "give a path, bytes, a binary file, a Pillow image, a numpy array or a torch tensor"
 
 
-def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS, raw_space: str = "srgb") -> Picture:
     """Take a picture in any shape that a program may hold it.
 
     Args:
@@ -30,16 +30,17 @@ def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             left open), a Pillow image, a numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
             uint16 or floats in [0, 1], or a torch tensor (C, H, W) or (1, C, H, W) of the same kinds.
         max_pixels: refuse larger pictures.
+        raw_space: of a camera's raw file, as for `read`.
 
     Raises:
-        InputError: none of these, or as `read`.
+        InputError, MissingExtra: none of these, or as `read`.
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return read(bytes(source), max_pixels)
+        return read(bytes(source), max_pixels, raw_space=raw_space)
     if isinstance(source, (str, os.PathLike)):
-        return read(source, max_pixels)
+        return read(source, max_pixels, raw_space=raw_space)
     if isinstance(source, Image.Image):
         return _from_pillow(source)
     if isinstance(source, np.ndarray):
@@ -48,7 +49,7 @@ def read_any(source: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     if torch is not None and isinstance(source, torch.Tensor):
         return _from_tensor(source)
     if callable(getattr(source, "read", None)):
-        return read(_content(source), max_pixels)
+        return read(_content(source), max_pixels, raw_space=raw_space)
     raise InputError(type(source).__name__, f"is not a picture; {_TAKEN}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dereflect.images import bmff, colour, jpeg, metadata, png_chunks, xmp
-from dereflect.images.containers import identify
+from dereflect.images.containers import RAW, identify
 from dereflect.images.picture import Metadata
 from dereflect.images.profiles import (
     ADOBE_GAMMA,
@@ -23,6 +23,8 @@ from dereflect.images.profiles import (
     from_gamma,
     rgb_profile,
 )
+from dereflect.images.raw import RawFile, open_raw, refuse_cut_dng
+from dereflect.images.raw_metadata import of_raw
 from dereflect.images.tiff_pages import Page, find_page
 
 _HEAD = 512
@@ -45,6 +47,7 @@ class Facts:
         gamma: PNG's exponent and chromaticities, which come after one.
         transparent: the grey or colour of a PNG that is transparent, in its own levels.
         page: of a TIFF.
+        raw: of a camera's raw file, opened.
         others: what the file holds besides its picture, e.g. ``gain map``.
         notes: what a person should know.
     """
@@ -58,6 +61,7 @@ class Facts:
     gamma: tuple[float | None, tuple[float, ...] | None] | None = None
     transparent: tuple[int, ...] | None = None
     page: Page | None = None
+    raw: RawFile | None = None
     others: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
@@ -209,8 +213,17 @@ def _survey_png(file: BinaryIO) -> Facts:
     return facts
 
 
+def _survey_raw(file: BinaryIO) -> Facts:
+    refuse_cut_dng(file)
+    found = open_raw(file)
+    known = of_raw(file, found)
+    return Facts(RAW, file, known, found.orientation, bits=16, raw=found, notes=found.notes)
+
+
 def _survey_tiff(file: BinaryIO) -> Facts:
     page = find_page(file)
+    if page is None:
+        return _survey_raw(file)
     entry = page.directory.get
     icc, packet, iptc, photoshop = (
         page.structure.content(entry(tag))
@@ -332,4 +345,5 @@ _SURVEYS: dict[str, Callable[[BinaryIO], Facts]] = {
     "BMP": _survey_bmp,
     "GIF": _survey_other("GIF"),
     "WEBP": _survey_other("WEBP"),
+    RAW: _survey_raw,
 }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dereflect.errors import UNNAMED, InputError
-from dereflect.images.containers import DEVELOP
 from dereflect.images.ifd import Directory, Structure
 from dereflect.images.metadata import ORIENTATION, mark_directory
 
@@ -84,11 +83,11 @@ class Page:
         return [f"begins with a thumbnail, which is skipped{more}"]
 
 
-def find_page(file: BinaryIO) -> Page:
-    """Choose the first page that is no thumbnail and no mask.
+def find_page(file: BinaryIO) -> Page | None:
+    """Choose the first page that is no thumbnail and no mask; None where the file is a camera's raw file.
 
     Raises:
-        InputError: a camera's raw file, a damaged one, or samples that have to be converted first.
+        InputError: a damaged file, or samples that have to be converted first.
     """
     try:
         structure = Structure(file)
@@ -98,7 +97,8 @@ def find_page(file: BinaryIO) -> Page:
     if not pages or not pages[0].get(WIDTH):
         raise InputError(UNNAMED, "damaged picture: its TIFF directory cannot be read; get an undamaged copy")
     below = [found for page in pages for found in _below(structure, page)]
-    _refuse_raw(structure, [*pages, *below])
+    if any(_is_raw(structure, page) for page in [*pages, *below]):
+        return None
     full = [page for page in pages if _is_full(structure, page)]
     chosen = full or [page for page in below if _is_full(structure, page)] or pages
     number = 0 if chosen[0] in below and not full else 1 + pages.index(chosen[0])
@@ -120,16 +120,14 @@ def _is_full(structure: Structure, page: Directory) -> bool:
     return not (kind[0] & 0b101 if kind else old[:1] == (2,))  # a smaller copy, or a mask
 
 
-def _refuse_raw(structure: Structure, pages: list[Directory]) -> None:
-    for page in pages:
-        photometric = structure.whole_numbers(page.get(PHOTOMETRIC))[:1]
-        compression = structure.whole_numbers(page.get(COMPRESSION))[:1]
-        if (
-            page.get(_DNG_VERSION) is not None
-            or set(photometric) & _RAW_PHOTOMETRIC
-            or set(compression) & _RAW_COMPRESSION
-        ):
-            raise InputError(UNNAMED, f"is a raw file of a camera, which is not read; {DEVELOP}")
+def _is_raw(structure: Structure, page: Directory) -> bool:
+    photometric = structure.whole_numbers(page.get(PHOTOMETRIC))[:1]
+    compression = structure.whole_numbers(page.get(COMPRESSION))[:1]
+    return (
+        page.get(_DNG_VERSION) is not None
+        or bool(set(photometric) & _RAW_PHOTOMETRIC)
+        or bool(set(compression) & _RAW_COMPRESSION)
+    )
 
 
 def _understood(structure: Structure, page: Directory, number: int, pages: int) -> Page:

@@ -131,3 +131,12 @@ def _block(content: bytes, page: Page, across: int, tall: int, channels: int) ->
     )
     values = digits.astype(np.uint16) @ (1 << np.arange(bits - 1, -1, -1)).astype(np.uint16)
     return values.reshape(tall, across, channels)
+
+
+def channels_differ(page: Page, image: Image.Image) -> bool:
+    """Whether Pillow takes a channel for alpha that the TIFF does not call alpha, or the other way round."""
+    if page.premultiplied and page.numbers(PLANAR) == (2,):  # Pillow opens it and fails later
+        return True
+    if image.mode in ("P", "PA", "CMYK", "1"):
+        return False
+    return (image.mode in ("RGBA", "RGBa", "LA", "La", "RGBX")) != (page.alpha is not None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dereflect.errors import OVERWRITE, UNNAMED, DereflectError, InputError, MissingExtra, Remedy, first_line
 from dereflect.files import writing
-from dereflect.images.containers import SUFFIXES
+from dereflect.images.containers import RAW, SUFFIXES
 from dereflect.images.jpeg import iptc_segment
 from dereflect.images.keeping import fitted
 from dereflect.images.picture import Metadata, Picture, convert_depth
@@ -32,6 +32,8 @@ def target_format(source: str, wanted: str = "keep") -> str:
         if wanted not in FORMATS:
             raise InputError(wanted, f"unknown; one of keep, {', '.join(FORMATS)}", option="format")
         return FORMATS[wanted]
+    if source == RAW:
+        return "TIFF"
     return source if source in SUFFIXES and source != "GIF" else "PNG"  # GIF has too few colours
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from xml.dom import Node, expatbuilder, minidom
 from xml.parsers.expat import ExpatError
@@ -71,6 +71,22 @@ def settle(xmp: bytes, swapped: bool = False) -> tuple[bytes, list[str]]:
     if not changed:
         return upright, []
     return _serialised(document), list(dict.fromkeys(gone))
+
+
+def without(xmp: bytes, namespaces: Collection[str]) -> bytes:
+    """XMP without the properties of some namespaces; empty where it is not well-formed."""
+    try:
+        document: Any = expatbuilder.parseString(xmp.strip(b"\0"), namespaces=False)
+    except (ExpatError, ValueError, UnicodeDecodeError, RecursionError):
+        return b""
+    found = [
+        (item, owner)
+        for (namespace, _), item, owner in _properties(document.documentElement, _PREFIXES)
+        if namespace in namespaces
+    ]
+    for item, owner in found:
+        _remove(item, owner)
+    return _serialised(document) if found else xmp
 
 
 def _mark_upright(xmp: bytes) -> bytes:

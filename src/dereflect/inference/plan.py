@@ -11,6 +11,7 @@ import torch
 from dereflect.devices import available_memory
 from dereflect.errors import InputError
 from dereflect.images import DEFAULT_MAX_PIXELS
+from dereflect.images.raw import space_of
 from dereflect.methods.contract import Traits
 
 HALF_PRECISION_MEMORY = 0.6
@@ -29,6 +30,7 @@ class SeparatorSettings:
     quality: Quality = "fast"
     seed: int = 0
     max_pixels: int = DEFAULT_MAX_PIXELS
+    raw_space: str = "srgb"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def check_settings(settings: SeparatorSettings, traits: Traits) -> SeparatorSett
 
     Args:
         settings: ``tile`` must be ``auto``, ``off``, or a number of at least 32 pixels for a method that can
-            be tiled; ``max_size`` at least 1 pixel or None; ``quality`` ``fast`` or ``best``.
+            be tiled; ``max_size`` at least 1 pixel or None; ``quality`` ``fast`` or ``best``; ``raw_space``
+            a name in `dereflect.images.raw.SPACES`.
         traits: of the method.
 
     Raises:
@@ -67,6 +70,7 @@ def check_settings(settings: SeparatorSettings, traits: Traits) -> SeparatorSett
         raise InputError(settings.max_size, "give a number of pixels", option="max_size")
     if settings.quality not in ("fast", "best"):
         raise InputError(settings.quality, "unknown; fast or best", option="quality")
+    space_of(settings.raw_space)
     return settings
 
 

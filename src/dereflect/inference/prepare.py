@@ -74,9 +74,9 @@ def prepare(image: Any, settings: SeparatorSettings, traits: Traits, budget: int
         budget: bytes that the network may take at work, see `plan.memory_budget`.
 
     Raises:
-        InputError: the picture cannot be read, or is larger than ``settings.max_pixels``.
+        InputError, MissingExtra: the picture cannot be read, or is larger than ``settings.max_pixels``.
     """
-    picture = read_any(image, settings.max_pixels)
+    picture = read_any(image, settings.max_pixels, settings.raw_space)
     started = time.perf_counter()
     plan = make_plan(picture.height, picture.width, traits, budget, settings.tile, settings.max_size)
     space = colour_space(picture.metadata.icc, picture.grey)

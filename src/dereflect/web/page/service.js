@@ -157,12 +157,13 @@ function greyFile(mask) {
 }
 
 const FORMATS = [["keep", "The photo's own"], ["png", "PNG"], ["jpg", "JPEG"], ["tiff", "TIFF"], ["webp", "WebP"]];
+const FORMATS_OF_RAW = [["keep", "TIFF, 16 bits"], ["png", "PNG, 16 bits"], ["jpg", "JPEG"], ["webp", "WebP"]];
 
 /** See `engine.js`. */
 export const engine = {
   privacy: "Your photo goes to this server and nowhere else. It is kept in memory for some minutes, then forgotten.",
   links: [["For programs", "docs"]],
   thorough: true,
-  formats: () => FORMATS,
+  formats: (facts) => (facts.format === "RAW" ? FORMATS_OF_RAW : FORMATS),
   models, refusal, separate, render, forget,
 };
