@@ -12,17 +12,19 @@ from typing import Any, cast
 from dereflect._version import __version__
 from dereflect.catalog import load_method
 from dereflect.devices import bound_kernel_cache, release_memory
-from dereflect.errors import DereflectError, InputError
+from dereflect.errors import DereflectError, InputError, Remedy
 from dereflect.images import DEFAULT_MAX_PIXELS
 from dereflect.inference.best import settled
 from dereflect.inference.faults import StreamFaults
 from dereflect.inference.finish import as_tensor, finish
+from dereflect.inference.guided import guide
 from dereflect.inference.place import choose_place
 from dereflect.inference.plan import Quality, SeparatorSettings, check_settings, memory_budget
 from dereflect.inference.prepare import Prepared, prepare
 from dereflect.inference.removal import Removal, make_removal
 from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
+from dereflect.inference.strokes import Strokes, read_strokes
 from dereflect.methods.contract import Method, Progress
 from dereflect.separation import Separation, TensorSeparation
 
@@ -92,6 +94,7 @@ class Separator:
         *,
         strength: float = 1.0,
         mask: Any = None,
+        strokes: Any = None,
         quality: Quality | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -106,6 +109,9 @@ class Separator:
                 Below 0 the transmission becomes its opposite: -1 shows the reflection alone.
             mask: where to take it away: a grey picture in any form that `image` may have, white for yes, grey
                 for in part; of the picture's size, or of its proportions.
+            strokes: what a person says of it: a picture like `mask`, but transparent, with red strokes where
+                reflection was left and blue ones where scene was taken away, or
+                `dereflect.inference.strokes.Strokes`; see `dereflect.inference.guided`.
             quality: ``fast`` or ``best``, in place of the Separator's own.
             seed: of stochastic methods, in place of the Separator's own.
             progress: called with (done, total) within a long separation.
@@ -122,11 +128,13 @@ class Separator:
                 DeprecationWarning,
                 stacklevel=2,
             )
-            call = {"strength": strength, "mask": mask, "quality": quality, "seed": seed}
+            call = {"strength": strength, "mask": mask, "strokes": strokes, "quality": quality, "seed": seed}
             return cast(Any, self.tensors(image, progress=progress, **call))
         prepared = self._prepare(image, quality, seed)
         removal = make_removal(strength, mask, prepared.picture, self.max_pixels)
-        return self._separation(run(self._network, [prepared], progress)[0], removal, progress)
+        said = self._said(strokes, prepared)
+        analysis = guide(run(self._network, [prepared], progress)[0], said)
+        return self._separation(analysis, removal, progress)
 
     def tensors(
         self,
@@ -134,6 +142,7 @@ class Separator:
         *,
         strength: float = 1.0,
         mask: Any = None,
+        strokes: Any = None,
         quality: Quality | None = None,
         seed: int | None = None,
         progress: Progress | None = None,
@@ -141,7 +150,7 @@ class Separator:
         """Separate one picture into float32 sRGB tensors in [0, 1], without rounding.
 
         Args:
-            image, strength, mask, quality, seed, progress: as for a call.
+            image, strength, mask, strokes, quality, seed, progress: as for a call.
 
         Returns:
             (transmission, reflection), (3, H, W) each, or (1, H, W) for a grey picture.
@@ -151,7 +160,8 @@ class Separator:
         """
         prepared = self._prepare(image, quality, seed)
         removal = make_removal(strength, mask, prepared.picture, self.max_pixels)
-        prepared = run(self._network, [prepared], progress)[0]
+        said = self._said(strokes, prepared)
+        prepared = guide(run(self._network, [prepared], progress)[0], said)
         layers = stripes(self._network, prepared, progress)
         finished = finish(prepared, layers, removal, as_floats=True)
         return TensorSeparation(as_tensor(finished.transmission), as_tensor(finished.reflection))
@@ -164,7 +174,7 @@ class Separator:
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Prepared:
-        """Do the part of a separation that does not depend on strength and mask: reading, and the network.
+        """Do what does not depend on strength, mask and strokes: reading, and the network.
 
         Args:
             image, quality, seed, progress: as for a call.
@@ -175,7 +185,13 @@ class Separator:
         return run(self._network, [self._prepare(image, quality, seed)], progress)[0]
 
     def develop(
-        self, analysis: Prepared, *, strength: float = 1.0, mask: Any = None, progress: Progress | None = None
+        self,
+        analysis: Prepared,
+        *,
+        strength: float = 1.0,
+        mask: Any = None,
+        strokes: Any = None,
+        progress: Progress | None = None,
     ) -> Separation:
         """Finish a separation, as often as wanted: the same bytes as a call, without running the network.
 
@@ -183,13 +199,13 @@ class Separator:
 
         Args:
             analysis: of `analyse`, by this Separator.
-            strength, mask, progress: as for a call.
+            strength, mask, strokes, progress: as for a call.
 
         Raises:
             InputError: as for a call.
         """
         removal = make_removal(strength, mask, analysis.picture, self.max_pixels)
-        return self._separation(analysis, removal, progress)
+        return self._separation(guide(analysis, self._said(strokes, analysis)), removal, progress)
 
     def stream(
         self,
@@ -262,6 +278,15 @@ class Separator:
         traits = self.method.traits
         budget = memory_budget(self.memory, self.device, self.dtype)
         return prepare(image, check_settings(settings, traits), traits, budget)
+
+    def _said(self, strokes: Any, prepared: Prepared) -> Strokes | None:
+        said = read_strokes(strokes, prepared.picture, self.max_pixels)
+        if said is not None and prepared.plan.kind == "tiled":
+            remedy = Remedy("leave out {}", "tile")
+            raise InputError(
+                None, "need the picture whole or fitted, not in tiles", option="strokes", remedy=remedy
+            )
+        return said
 
     def _separation(
         self, prepared: Prepared, removal: Removal, progress: Progress | None = None

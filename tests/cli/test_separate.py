@@ -224,6 +224,34 @@ def test_a_mask_of_another_size_is_refused(separate, tmp_path):
     assert "mask: is 5 x 5" in done.err
 
 
+def test_strokes_change_the_result_and_bad_ones_are_refused_in_one_line(dereflect, tmp_path):
+    method = DefaultMethod(DefaultConfig(widths=(8, 8, 8), head_width=8, encoder=""))
+    method.network.out[0].bias.data.fill_(-0.2)
+    method.save_pretrained(tmp_path / "model")
+    path, drawn = photo(tmp_path / "a.png"), tmp_path / "strokes.png"
+    plain = tmp_path / "plain"
+    assert dereflect("separate", path, "--model", tmp_path / "model", "-o", plain).code == 0
+    strokes = np.zeros((*np.asarray(Image.open(path)).shape[:2], 4), np.uint8)
+    strokes[5:9, 5:20] = (0, 0, 255, 255)
+    Image.fromarray(strokes).save(drawn)
+    assert dereflect("separate", path, "--model", tmp_path / "model", "--strokes", drawn).code == 0
+    found, before, seen = (
+        np.asarray(Image.open(one)).astype(int)
+        for one in (tmp_path / "a_transmission.png", plain / "a_transmission.png", path)
+    )
+    marked = np.s_[5:9, 5:20]
+    assert np.abs(found - seen)[marked].mean() < np.abs(before - seen)[marked].mean() / 2  # scene comes back
+    for array, words in (
+        (strokes[:, :5], "--strokes: is 5 x "),
+        (strokes[..., :3], "--strokes: has no transparency"),
+        (np.full_like(strokes, 255), "--strokes: the colour #ffffff at "),
+    ):
+        Image.fromarray(array).save(drawn)
+        done = dereflect("separate", path, "--strokes", drawn, "--overwrite", "--model", tmp_path / "model")
+        assert done.code == 2
+        assert words in done.err
+
+
 def test_metadata_is_kept_and_can_be_stripped(separate, tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Maker"

@@ -75,6 +75,17 @@ def test_a_pixel_bomb_in_the_mask_is_refused(server, picture):
     assert answer.json()["field"] == "mask"
 
 
+def test_strokes_that_cannot_be_used_are_refused(server, picture):
+    for strokes, status, words in (
+        (picture(), 422, "strokes: has no transparency"),
+        (bomb(60_000, 60_000), 413, "strokes: "),
+        (b"no picture", 415, "strokes: "),
+    ):
+        answer = server.client.post("/v1/separate", files={"image": picture(), "strokes": strokes})
+        assert answer.status_code == status
+        assert answer.json()["error"].startswith(words)
+
+
 def test_a_mask_of_other_proportions_is_refused(server, picture):
     answer = server.client.post("/v1/separate", files={"image": picture(), "mask": picture(40, 20)})
     assert answer.status_code == 422

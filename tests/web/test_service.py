@@ -118,6 +118,27 @@ def test_strength_and_mask_do_what_the_python_interface_does(server, picture):
         assert np.array_equal(pixels(answer.content), expected)
 
 
+def test_strokes_do_what_the_python_interface_does_without_the_network(server, picture):
+    content = picture()
+    strokes = np.zeros((30, 40, 4), np.uint8)
+    strokes[10:14, 5:30] = (255, 0, 0, 255)
+    drawn = io.BytesIO()
+    Image.fromarray(strokes).save(drawn, "PNG")
+    expected = server.separator(content, strokes=strokes).to_numpy()[0]
+    assert not np.array_equal(expected, server.separator(content).to_numpy()[0])
+    files = {"image": ("a.png", content), "strokes": ("s.png", drawn.getvalue())}
+    assert np.array_equal(pixels(server.client.post("/v1/separate", files=files).content), expected)
+    job = server.client.post("/v1/jobs", files={"image": ("a.png", content)}).json()
+    state = f"/v1/jobs/{job['id']}"
+    server.wait_until(lambda: server.client.get(state).json()["state"] == "done")
+    runs = server.separator.method.runs
+    answer = server.client.post(
+        f"{state}/render", files={"strokes": ("s.png", drawn.getvalue())}, data={"format": "png"}
+    )
+    assert np.array_equal(pixels(answer.content), expected)
+    assert server.separator.method.runs == runs
+
+
 def test_a_smaller_mask_is_brought_to_the_size_of_the_photo(server, picture):
     content = picture(80, 60)
     half = np.zeros((30, 40), np.uint8)

@@ -46,6 +46,7 @@ class Run:
     files: FileOptions
     result: PhotoOptions
     mask: Picture | None = None
+    strokes: Picture | None = None
     progress: Progress | None = None
     """Told of the steps within a photo."""
     _claimed: dict[str, Path] = field(default_factory=dict)
@@ -105,7 +106,13 @@ class Run:
 
     def separate(self, image: Path | bytes) -> Separation:
         """Separate one picture."""
-        return self.separator(image, strength=self.result.strength, mask=self.mask, progress=self.progress)
+        return self.separator(
+            image,
+            strength=self.result.strength,
+            mask=self.mask,
+            strokes=self.strokes,
+            progress=self.progress,
+        )
 
     def _folder(self, photo: InputFile) -> Path:
         return photo.path.parent if self.files.output is None else self.files.output / photo.relative
@@ -149,7 +156,7 @@ class Run:
 
 
 def make_run(model: ModelOptions, files: FileOptions, result: PhotoOptions) -> Run:
-    """Load the model and the mask.
+    """Load the model, the mask and the strokes.
 
     Raises:
         InputError, ModelError: one of them cannot be used, or the method makes no heat maps.
@@ -157,8 +164,9 @@ def make_run(model: ModelOptions, files: FileOptions, result: PhotoOptions) -> R
     separator = model.load(**result.of_reading())
     if result.explain:
         explain_paths(separator.method, Path(), "")  # refuse now, not at the first photo
-    mask = None if result.mask is None else images.read(result.mask, result.max_pixels)
-    return Run(separator, files, result, mask)
+    drawn = (result.mask, result.strokes)
+    mask, strokes = (None if path is None else images.read(path, result.max_pixels) for path in drawn)
+    return Run(separator, files, result, mask, strokes)
 
 
 def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:

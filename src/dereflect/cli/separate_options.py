@@ -74,6 +74,16 @@ class PhotoOptions(ResultOptions):
             rich_help_panel=RESULT,
         ),
     ] = None
+    strokes: Annotated[
+        Path | None,
+        typer.Option(
+            "--strokes",
+            metavar="FILE",
+            help="A transparent picture of the photo's proportions: red strokes where reflection was left, "
+            "blue ones where scene was taken away.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None
     side_by_side: Annotated[
         bool,
         typer.Option(

@@ -14,7 +14,7 @@ from dereflect.images import Picture, read_any
 from dereflect.images.picture import Array, convert_depth
 
 SAME_SHAPE = 0.01
-"""How far the proportions of a mask may differ from the picture's (reduced copies are rounded to pixels)."""
+"""How far proportions of a drawing may differ from the picture's (reduced copies are rounded to pixels)."""
 
 
 class Removal(NamedTuple):
@@ -78,14 +78,28 @@ def read_mask(mask: Any, picture: Picture, max_pixels: int) -> Array | None:
     values = values if drawn.grey else values.mean(axis=2)
     if (drawn.width, drawn.height) == (picture.width, picture.height):
         return values
-    stretch = (drawn.width / picture.width) / (drawn.height / picture.height)
-    # The shorter side of a small mask is a rounded number of pixels: allow it that pixel, too.
-    if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(drawn.width, drawn.height)):
-        raise InputError(
-            None,
-            f"is {drawn.width} x {drawn.height} and the picture {picture.width} x {picture.height}; "
-            "their proportions must be the same",
-            option="mask",
-        )
+    check_proportions(drawn.width, drawn.height, picture, "mask")
     image = Image.fromarray(values).resize((picture.width, picture.height), Image.Resampling.BILINEAR)
     return np.asarray(image).clip(0.0, 1.0)
+
+
+def check_proportions(width: int, height: int, picture: Picture, option: str) -> None:
+    """Refuse what is drawn over a picture and has other proportions.
+
+    Args:
+        width, height: of what is drawn.
+        picture: what it belongs to.
+        option: the argument that it came in.
+
+    Raises:
+        InputError: width and height are in another proportion than the picture's.
+    """
+    stretch = (width / picture.width) / (height / picture.height)
+    # The shorter side of a small drawing is a rounded number of pixels: allow it that pixel, too.
+    if abs(stretch - 1) > max(SAME_SHAPE, 1 / min(width, height)):
+        raise InputError(
+            None,
+            f"is {width} x {height} and the picture {picture.width} x {picture.height}; "
+            "their proportions must be the same",
+            option=option,
+        )

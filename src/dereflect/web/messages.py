@@ -6,7 +6,9 @@ from starlette.exceptions import HTTPException
 
 from dereflect.errors import UNNAMED, DereflectError, Option
 
-FIELDS = frozenset(("image", "model", "quality", "layers", "strength", "mask", "format", "metadata"))
+FIELDS = frozenset(
+    ("image", "model", "quality", "layers", "strength", "mask", "strokes", "format", "metadata")
+)
 """Form fields; each is called as the Python option that it sets."""
 _SIZE_OPTIONS = frozenset(("max_size", "max_pixels"))
 """Options of the person who runs the service; a visitor can send a smaller photo instead."""

@@ -34,6 +34,7 @@ from dereflect.web.schemas import (
     ModelField,
     QualityField,
     StrengthField,
+    StrokesField,
     problems,
 )
 from dereflect.web.service import Answer, RenderOptions, Service, StoredJob
@@ -61,6 +62,7 @@ async def separate(
     layers: LayersField = "transmission",
     strength: StrengthField = 1.0,
     mask: MaskField = None,
+    strokes: StrokesField = None,
     format: FormatField = "png",
     metadata: KeepMetadata = True,
 ) -> Response:
@@ -68,7 +70,8 @@ async def separate(
     name = _known(service, model)
     content = await image.read()
     photo = await asyncio.to_thread(check_photo, content, image.filename, service.limits.pixels)
-    render = RenderOptions(layers, format, strength, await _read_mask(service, mask), metadata)
+    region, said = await _read(service, "mask", mask), await _read(service, "strokes", strokes)
+    render = RenderOptions(layers, format, strength, region, said, metadata)
     job = _queued(lambda: service.separate(photo, name, quality, render))
     return _file(await _wait(request, job), photo.format, render)
 
@@ -145,6 +148,7 @@ async def render(
     layers: LayersField = "transmission",
     strength: StrengthField = 1.0,
     mask: MaskField = None,
+    strokes: StrokesField = None,
     format: FormatField = "keep",
     metadata: KeepMetadata = True,
 ) -> Response:
@@ -153,7 +157,8 @@ async def render(
     finished = stored.finished
     if finished is None:
         raise HTTPException(409, "the job is not finished")
-    render = RenderOptions(layers, format, strength, await _read_mask(service, mask), metadata)
+    region, said = await _read(service, "mask", mask), await _read(service, "strokes", strokes)
+    render = RenderOptions(layers, format, strength, region, said, metadata)
     job = _queued(lambda: service.finish(stored, finished, render))
     return _file(await _wait(request, job), stored.format, render)
 
@@ -185,11 +190,11 @@ def _known(service: Service, model: str | None) -> str:
     return model
 
 
-async def _read_mask(service: Service, mask: UploadFile | None) -> bytes | None:
-    if mask is None:
+async def _read(service: Service, field: str, drawing: UploadFile | None) -> bytes | None:
+    if drawing is None:
         return None
-    content = await mask.read()
-    await asyncio.to_thread(check_picture, content, "mask", service.limits.pixels)
+    content = await drawing.read()
+    await asyncio.to_thread(check_picture, content, field, service.limits.pixels)
     return content
 
 

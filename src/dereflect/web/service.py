@@ -43,7 +43,13 @@ class RenderOptions:
     format: str = "png"
     strength: float = 1.0
     mask: bytes | None = None
+    strokes: bytes | None = None
     metadata: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes of what was drawn."""
+        return len(self.mask or b"") + len(self.strokes or b"")
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class Service:
             analysis = self._analyse(separator, photo, quality, progress)
             return self._write(separator, analysis, photo, render)
 
-        size = len(photo.content) + len(render.mask or b"")
+        size = len(photo.content) + render.size
         return self._submit(work, photo, model, size)
 
     def open(self, photo: Upload, model: str, quality: Quality) -> str:
@@ -195,7 +201,7 @@ class Service:
                 log.exception("%s: writing it failed", photo.stem + photo.suffix)
                 raise
 
-        return self.finishing.submit(work, len(render.mask or b""))
+        return self.finishing.submit(work, render.size)
 
     def sweep(self) -> None:
         """Forget what is old, and the oldest where there is too much."""
@@ -260,7 +266,9 @@ class Service:
     def _write(
         self, separator: Separator, analysis: Prepared, photo: Upload, render: RenderOptions
     ) -> Answer:
-        result = separator.develop(analysis, strength=render.strength, mask=render.mask)
+        result = separator.develop(
+            analysis, strength=render.strength, mask=render.mask, strokes=render.strokes
+        )
         format_name = target_format(photo.format, render.format)
         facts = describe(result)
         if lost := images.loss(result.pictures["transmission"], format_name, render.metadata):
