@@ -264,9 +264,37 @@ def kill_one(
     lost = sorted(expected.keys() - found.keys())
     left = sorted(found.keys() - expected.keys())
     other = sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name])
+    told = [f"{name} ({difference(name, expected[name], found[name])})" for name in other]
     return killed, ", ".join(
-        f"{what}: {names}" for what, names in (("lost", lost), ("left", left), ("other", other)) if names
+        f"{what}: {names}" for what, names in (("lost", lost), ("left", left), ("other", told)) if names
     )
+
+
+def difference(name: str, expected: object, found: object) -> str:
+    """How two outputs of one name differ: of films, whether in what is seen or only in the file around it."""
+    if not (isinstance(expected, bytes) and isinstance(found, bytes)):
+        return "other values"
+    if not name.endswith((".mp4", ".mkv")):
+        return f"{len(expected)} and {len(found)} bytes"
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = (decoded(Path(folder, name), content) for content in (expected, found))
+    if len(one) != len(two):
+        return f"{len(one)} and {len(two)} frames"
+    steps = {
+        number: int(np.abs(a.astype(int) - b).max())
+        for number, (a, b) in enumerate(zip(one, two, strict=True))
+        if a.shape != b.shape or (a != b).any()
+    }
+    return f"decoded frames differ by steps of 255: {steps}" if steps else "other bytes, equal decoded frames"
+
+
+def decoded(path: Path, content: bytes) -> list[np.ndarray]:
+    """The frames of a film, as the decoder gives them."""
+    import av
+
+    path.write_bytes(content)
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
 
 
 def kill_many(name: str, kills: int, seed: int) -> int:

@@ -111,6 +111,11 @@ def _computes_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512, so that encoders take their code for it."""
+    return bool(getattr(torch.cpu, "_is_avx512_supported", lambda: False)())
+
+
 def available_memory(device: torch.device) -> int:
     """Bytes that can be had on a device right now without driving others out (a container's limit counts)."""
     if device.type == "cuda":

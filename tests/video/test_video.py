@@ -15,7 +15,7 @@ from films import read_film, read_sound, scene, write_film
 from dereflect.errors import InputError
 from dereflect.methods.contract import Method, Traits
 from dereflect.separator import Separator
-from dereflect.video import VideoJob, convert_video
+from dereflect.video import VideoJob, convert_video, writing
 from dereflect.video import convert as convert_module
 from dereflect.video.convert import separated_frames
 from dereflect.video.film import probe, read_frames
@@ -142,6 +142,14 @@ def test_a_stopped_run_is_taken_up_at_its_last_chunk(separator: Separator, tmp_p
     straight = VideoJob(source, tmp_path / "straight.mp4", radius=2, chunk=5)
     convert_video(straight, separator)
     assert job.target.read_bytes() == straight.target.read_bytes()
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_instructions_are_chosen_only_where_the_processor_has_them(tmp_path: Path, monkeypatch, has: bool):
+    film = probe(write_film(tmp_path / "in.mp4", count=1, sound=False))
+    monkeypatch.setattr(writing, "has_avx512", lambda: has)
+    told = writing._options("h264", 16, film).get("x264-params")
+    assert told == ("asm=AVX2,FMA3,BMI2,LZCNT" if has else None)
 
 
 def test_chunks_of_another_job_are_not_used(separator: Separator, tmp_path: Path):

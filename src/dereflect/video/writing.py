@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dereflect.devices import has_avx512
 from dereflect.errors import InputError, first_line
 from dereflect.files import write_text
 from dereflect.video.film import UNSPECIFIED, Film, Frame, address, import_av, opened, written
@@ -23,6 +24,12 @@ CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libv
 QUALITY = {"h264": 16, "hevc": 18, "av1": 22, "vp9": 20}
 """Default of the option ``crf``: differences from the separated frames are hard to see."""
 
+_REPEATABLE = "asm=AVX2,FMA3,BMI2,LZCNT"
+"""Instructions that x264 may use on processors with AVX-512.
+
+Its code for AVX-512 (of the macroblock tree) does not always give the same: of some thousand small chunks one
+came out other than when it was done again, by up to six steps of 255. Without it, all have the same bytes.
+"""
 
 _FAULTS_OF_A_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EACCES, errno.EROFS))
 _OF_THE_FILE = re.compile(r"(?i)encoder$|duration|rotate$|bps|number_of_|_statistics_")
@@ -212,11 +219,13 @@ def _options(codec: str, crf: int, film: Film) -> dict[str, str]:
     VP9 has no place for those in its own data.
     """
     options = {"crf": str(crf)}
-    if codec == "h264" and (hdr := _hdr("mastering-display", "cll", film)):
-        options["x264-params"] = hdr
+    if codec == "h264":
+        told = _REPEATABLE if has_avx512() else "", _hdr("mastering-display", "cll", film)
+        if any(told):
+            options["x264-params"] = ":".join(filter(None, told))
     if codec == "hevc":
-        told = _hdr("master-display", "max-cll", film)
-        options["x265-params"] = ":".join(filter(None, ("bframes=0:log-level=error", told)))
+        hdr = _hdr("master-display", "max-cll", film)
+        options["x265-params"] = ":".join(filter(None, ("bframes=0:log-level=error", hdr)))
     if codec == "av1" and (hdr := _hdr("mastering-display", "content-light", film, plain=True)):
         options["svtav1-params"] = hdr
     if codec == "vp9":
