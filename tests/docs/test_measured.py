@@ -1,6 +1,7 @@
 """Numbers on pages and model cards are those of docs/measured.json."""
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -120,3 +121,15 @@ def test_without_the_option_nothing_is_written(tmp_path: Path, monkeypatch: pyte
     measured.add_option(parser, "x")
     measured.record(parser.parse_args([]), {"seconds": 1.5})
     assert not measured.FILE.exists()
+
+
+def test_the_package_shows_the_costs_that_were_measured():
+    import costs
+
+    entry = measured.read().get("catalog.costs")
+    if entry is None:
+        pytest.skip("not measured yet")
+    assert json.loads(costs.PACKAGED.read_text()) == costs.shown(entry)
+    assert set(costs.MODELS) == {
+        row["model"] for row in entry["values"]["rows"] if row["megapixels"] == costs.SHOWN_AT
+    }

@@ -25,20 +25,23 @@ def models(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a model.")] = False,
 ) -> None:
-    """List the models that can be loaded, best first, with size, licence, speed and measured quality.
+    """List the models that can be loaded, best first: published quality, size, cost, licence.
 
-    The order is that of --model best: by PSNR on the field's test photos, then on Real20, then the others.
+    `dereflect models show NAME` tells everything of one. The order is that of --model best: by PSNR on the
+    field's test photos, then on Real20, then the others.
     """
     if context.invoked_subcommand is not None:
         return
-    from dereflect.catalog import CARDS
+    from dereflect.catalog import CARDS, family
+    from dereflect.cli.model_table import table
     from dereflect.methods.ranking import by_quality
 
-    for card in by_quality(CARDS.values()):
-        if as_json:
+    cards = by_quality(CARDS.values())
+    if as_json:
+        for card in cards:
             typer.echo(json.dumps(asdict(card), ensure_ascii=False))
-        else:
-            typer.echo("\n".join(_lines(card)))
+        return
+    typer.echo("\n".join(table(cards, lambda card: family(card.family).is_here(card.name))))
 
 
 @app.command()

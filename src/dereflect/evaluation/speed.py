@@ -73,7 +73,6 @@ def measure(
     Args:
         enough: once this many seconds of timed runs are done, or five runs, no more are made.
     """
-    import numpy as np
     from torch.utils.flop_counter import FlopCounterMode
 
     from dereflect.evaluation.cost import measured_cost, peak_resident
@@ -81,10 +80,7 @@ def measure(
     from dereflect.separator import load
 
     separator = load(model, options=options, **settings)
-    height = round((megapixels * 1e6 / 1.5) ** 0.5)
-    width = round(1.5 * height)
-    coarse = np.random.default_rng(0).integers(0, 256, (height // 32 + 1, width // 32 + 1, 3), dtype=np.uint8)
-    photo = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    photo = made_photo(megapixels)
     counter = FlopCounterMode(display=False)
     start = time.perf_counter()
     with counter:
@@ -113,6 +109,16 @@ def measure(
         share=operations / min(times) / rate,
         how=f"{separator.running}, {result.how}",
     )
+
+
+def made_photo(megapixels: float) -> Any:
+    """A picture of flat squares with sides as 3 to 2, (H, W, 3) uint8."""
+    import numpy as np
+
+    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    width = round(1.5 * height)
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 32 + 1, width // 32 + 1, 3), dtype=np.uint8)
+    return coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
 
 
 def to_line(speed: Speed) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dereflect.methods.card import ModelCard
+from dereflect.methods.card import ModelCard, Score
 
 PHOTOS = {"real20": 20, "sir2-objects": 200, "sir2-postcard": 199, "sir2-wild": 55, "nature": 20}
 """Photos of each of the field's test sets."""
@@ -26,18 +26,27 @@ def by_quality(cards: Iterable[ModelCard]) -> list[ModelCard]:
 
 def quality(card: ModelCard) -> tuple[float | None, str]:
     """(PSNR in dB, its data) by which a card is placed; (None, what is missing) where it has none."""
-    scores: dict[str, float] = {}
+    scores = stated(card)
+    if not scores:
+        return None, "no published numbers"
+    if len(scores) == 1 and _ALL not in scores[0].data:
+        return scores[0].psnr, scores[0].data
+    if len(scores) == 1:
+        return scores[0].psnr, "the field's test photos"
+    total = sum(score.psnr * PHOTOS[score.data] for score in scores)
+    return total / sum(PHOTOS.values()), "the field's test photos"
+
+
+def stated(card: ModelCard) -> list[Score]:
+    """The published scores by which a card is placed: one over all photos, the five parts, or one of them."""
+    scores: dict[str, Score] = {}
     for score in card.published:
-        scores.setdefault(score.data, score.psnr)
-    if stated := [psnr for data, psnr in scores.items() if _ALL in data]:
-        return max(stated), "the field's test photos"
+        scores.setdefault(score.data, score)
+    if whole := [score for score in scores.values() if _ALL in score.data]:
+        return [max(whole, key=lambda score: score.psnr)]
     if scores.keys() >= PHOTOS.keys():
-        total = sum(scores[data] * count for data, count in PHOTOS.items())
-        return total / sum(PHOTOS.values()), "the field's test photos"
-    for data in ("real20", *scores):
-        if data in scores:
-            return scores[data], data
-    return None, "no published numbers"
+        return [scores[data] for data in PHOTOS]
+    return [scores.get("real20") or next(iter(scores.values()))] if scores else []
 
 
 def _step(card: ModelCard) -> int:

@@ -1,6 +1,7 @@
 """RDNet, as the catalog knows it."""
 
-from dereflect.methods.card import Cost, ModelCard, RemoteFile, Score
+from dereflect.methods.card import ModelCard, RemoteFile, Score
+from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 _PAPER = "the paper's main table, as public result trackers list it"
@@ -17,14 +18,12 @@ FAMILY = Family(
             licence="not stated by the authors (the toolbox's README says Apache-2.0)",
             weights="fetched by  dereflect models download rdnet",
             megabytes=1256.0,
+            cost=measured_cost_of("rdnet"),
             title="RDNet, a research network of 2025",
             plain="Slow without a graphics card: many seconds for a small photo. One of the best on the "
             "field's test photos.",
             trained_on="7,643 pairs of VOC2012 pictures behind synthetic glass, 89 or 90 real pairs "
             "(Zhang et al. 2018) and 200 of Nature; backbone pretrained for detection",
-            cost=Cost(
-                66.4, 2374, "1 thread of an AMD EPYC in bfloat16 (processor time, busy machine, 2026-11-25)"
-            ),
             published=(
                 Score("real20", 25.58, None, "rdnet", _PAPER),
                 Score("sir2-objects", 26.78, None, "rdnet", _PAPER),

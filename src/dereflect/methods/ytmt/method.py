@@ -18,6 +18,7 @@ from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say, download_files, local_files
 from dereflect.methods.model_files import ModelFiles, converted_folder
 from dereflect.methods.options import MethodOptions
+from dereflect.methods.plain_form import PlainForm
 from dereflect.methods.ytmt.config import YtmtConfig, config_from
 from dereflect.methods.ytmt.family import FAMILY
 from dereflect.methods.ytmt.fast.system import FastSystem
@@ -82,18 +83,18 @@ class YtmtMethod(Method):
         self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Method.forward`. Any height and width of at least `traits.min_size`."""
-        if self.config.hypercolumn and self.system.vgg is None:
-            raise ModelError(
-                "none",
-                "this YTMT was loaded for conversion only; load it with vgg=PATH to run it",
-                setting="vgg",
-            )
+        _runnable(self)
         if self.training:
             return self.system(blended)
         if self._fast is None:
             self._fast = FastSystem(self.system, self._place, self.dtype)
         transmission, reflection = self._fast.stages(blended)[-1]
         return transmission.to(blended.device), reflection.to(blended.device)
+
+
+def traced(method: YtmtMethod, dtype: torch.dtype) -> PlainForm:
+    """What is exported: the plain path, with every hypercolumn."""
+    return PlainForm(lambda parts, photo: parts["system"](photo), dtype, system=_runnable(method).system)
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
@@ -174,6 +175,16 @@ def download(
     method = from_path(files["weights"], YtmtOptions(vgg=vgg or str(files["vgg"])))
     method.save_pretrained(converted)
     return converted
+
+
+def _runnable(method: YtmtMethod) -> YtmtMethod:
+    if method.config.hypercolumn and method.system.vgg is None:
+        raise ModelError(
+            "none",
+            "this YTMT was loaded for conversion only; load it with vgg=PATH to run it",
+            setting="vgg",
+        )
+    return method
 
 
 def _card(name: str, vgg: str | None) -> ModelCard:
