@@ -16,6 +16,7 @@ async function keep() {
   if (crossOriginIsolated || isBusy() || sessionStorage.getItem(RELOADED)) return;
   sessionStorage.setItem(RELOADED, "yes");
   location.reload();
+  await new Promise(() => {}); // nothing more is begun here
 }
 
 open(engine);

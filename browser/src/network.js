@@ -50,7 +50,7 @@ export class Network {
     ort.env.wasm.wasmPaths = { mjs: new URL(runtime[place].glue, folder).href };
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
     ort.env.logLevel = "error";
-    const session = await ort.InferenceSession.create(model, { executionProviders: [place], graphOptimizationLevel: "all" });
+    const session = await ort.InferenceSession.create(model, { executionProviders: [place], graphOptimizationLevel: "all", logSeverityLevel: 3 });
     const threads = ort.env.wasm.numThreads;
     return new Network(ort, session, facts, place === "webgpu" ? "WebGPU" : threads > 1 ? `${threads} threads` : "1 thread");
   }

@@ -17,9 +17,11 @@ async function photoOf(file) {
   return last.photo;
 }
 
+/** Whether there is a graphics processor, and not only a program in the place of one, which would be slower. */
 async function hasGraphics() {
   try {
-    return Boolean(await navigator.gpu?.requestAdapter());
+    const adapter = await navigator.gpu?.requestAdapter();
+    return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   } catch {
     return false;
   }
@@ -76,7 +78,7 @@ const TASKS = {
     const { width, height, format, notes, lossless, name } = photo;
     const described = {
       width, height, format, lossless, name, seconds, model: facts.name, reflection_found: isChanged(maps),
-      notes: [...notes, `here, on ${own.place}`],
+      notes: [...notes, `in this browser, ${own.place}`],
     };
     return { answer: { maps, layers, facts: described }, moved: Object.values(layers) };
   },

@@ -6,6 +6,7 @@ import { readHeader } from "./reading.js";
 import { settle } from "./xmp.js";
 
 const STRIPE_PIXELS = 1 << 20;
+const LONGEST_SIDE = 16_384; // pixels; the canvases of some browsers end there
 const TURNS = { // how a canvas is turned so that a picture of each orientation stands upright; W and H are the upright sides
   1: () => [1, 0, 0, 1, 0, 0],
   2: (width) => [-1, 0, 0, 1, width, 0],
@@ -32,6 +33,10 @@ export class Photo {
       bitmap = await createImageBitmap(header.bare, { colorSpaceConversion: header.settled ? "default" : "none", premultiplyAlpha: "none" });
     } catch {
       throw new Error(refusal(file, header));
+    }
+    if (Math.max(bitmap.width, bitmap.height) > LONGEST_SIDE) {
+      bitmap.close();
+      throw new Error(`the photo is longer than the ${LONGEST_SIDE} pixels that browsers take; give it to the program`);
     }
     return new Photo(file, header, bitmap);
   }
@@ -102,9 +107,9 @@ export class Photo {
 
 function refusal(file, header) {
   const name = file.name || "the picture";
-  if (!header.format) return `${name}: not a picture that this browser knows`;
+  if (!header.format) return `this browser knows no picture like ${name}; give a JPEG, PNG or WebP`;
   if (["TIFF", "HEIC", "AVIF"].includes(header.format)) {
-    return `${name}: this browser does not read ${header.format}; save it as JPEG or PNG, or give it to the program`;
+    return `this browser does not read ${header.format} (${name}); save it as JPEG or PNG, or give it to the program`;
   }
-  return `${name}: a ${header.format} that this browser cannot read; it is damaged, or too large for it`;
+  return `this browser cannot read ${name}, a ${header.format}: it is damaged, or too large for it`;
 }
