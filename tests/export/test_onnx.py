@@ -96,6 +96,7 @@ def test_a_file_says_what_it_is(exported):
     assert keys["difference"] == said.description.difference
     loaded = dereflect.load(path)
     assert loaded.method.traits.working_size == method.traits.working_size
+    assert loaded.method.traits.fades == method.traits.fades
     assert loaded.running == "cpu in float32"
 
 

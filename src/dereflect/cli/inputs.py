@@ -49,6 +49,7 @@ def find_photos(
     output: Path | None = None,
     overwrite: bool = False,
     raw: TakeRaw = "prefer",
+    may_be_empty: bool = False,
 ) -> Found:
     """Follow the INPUT words to the photos that they name.
 
@@ -66,8 +67,9 @@ def find_photos(
         overwrite: whether outputs will replace what is there.
         raw: which file to take of a photo that a folder or a pattern gives raw and as JPEG, see
             `dereflect.images.raw_pairs.choose`.
+        may_be_empty: whether a folder without pictures is no error.
     """
-    search = _Search(recursive, output, raw)
+    search = _Search(recursive, output, raw, may_be_empty)
     for word in words:
         try:
             matches = _matches(word)
@@ -94,8 +96,8 @@ def _matches(word: str) -> list[Path]:
 class _Search:
     """Gathers photos, one INPUT after the other."""
 
-    def __init__(self, recursive: bool, output: Path | None, raw: TakeRaw) -> None:
-        self.recursive, self.output, self.raw = recursive, output, raw
+    def __init__(self, recursive: bool, output: Path | None, raw: TakeRaw, may_be_empty: bool) -> None:
+        self.recursive, self.output, self.raw, self.may_be_empty = recursive, output, raw, may_be_empty
         self._develops = is_here()
         self.found = Found()
         self._seen: set[str] = set()
@@ -117,7 +119,9 @@ class _Search:
             raise InputError(path, _why_not(error)) from error
         if not is_folder:
             self._add_photo(InputFile(path), self._words if is_word else self._matched)
-        elif not alone and _same(path, self.output):  # of `folder/*`, which names the output folder too
+        elif not alone and is_same_folder(
+            path, self.output
+        ):  # of `folder/*`, which names the output folder too
             self.found.own_folders += 1
         else:
             self._add_folder(path)
@@ -150,7 +154,7 @@ class _Search:
                     pictures.append(name)
             for name in self._choose(pictures):
                 self._add_photo(InputFile(Path(folder) / name, Path(folder).relative_to(path)))
-        if before == self._progress():
+        if before == self._progress() and not self.may_be_empty:
             remedy = (
                 None if self.recursive else Remedy("{} looks into its folders too", Option("recursive", True))
             )
@@ -175,7 +179,7 @@ class _Search:
             folders[:] = [name for name in folders if name not in own]
 
     def _is_own(self, folder: str) -> bool:
-        return _same(folder, self.output) or os.path.isdir(os.path.join(folder, BATCH_FOLDER))
+        return is_same_folder(folder, self.output) or os.path.isdir(os.path.join(folder, BATCH_FOLDER))
 
     def _add_photo(self, photo: InputFile, named: set[Path] | None = None) -> None:
         key = os.path.normcase(os.path.abspath(photo.path))
@@ -209,7 +213,7 @@ class _Search:
         return [photo for photo in self.found.photos if photo.path not in named or not is_own(photo)]
 
 
-def _same(folder: str | Path, other: Path | None) -> bool:
+def is_same_folder(folder: str | Path, other: Path | None) -> bool:
     """Whether both are one folder: links, ``..`` and case are the file system's business."""
     try:
         return other is not None and os.path.samefile(folder, other)

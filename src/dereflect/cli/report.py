@@ -84,6 +84,10 @@ class Report:
         remark = f" ({separator.remark})" if separator.remark else ""
         self._line(f"model {separator.name}, running on {separator.running}{remark}")
 
+    def say(self, line: str) -> None:
+        """Something that is neither a photo nor an error."""
+        self._line(line)
+
     def load(self) -> None:
         """The model is about to be loaded."""
         self._tell()

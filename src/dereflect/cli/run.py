@@ -145,7 +145,7 @@ class Run:
                     f"its output {escaped(str(path))} is itself one of the inputs",
                     remedy=Remedy("choose another folder with {}", "output"),
                 )
-            if key in self._claimed:
+            if self._claimed.get(key, photo.path) != photo.path:
                 raise InputError(
                     photo.path,
                     f"its output {escaped(str(path))} would be the same as that of "
@@ -190,7 +190,7 @@ def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:
         run.progress = report.step
         report.say_device(run.separator)
         try:
-            with _terminate_interrupts(), report:
+            with terminate_interrupts(), report:
                 run.all(found.photos, report)
         except KeyboardInterrupt:
             report.interrupted()
@@ -224,7 +224,7 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def _terminate_interrupts() -> Iterator[None]:
+def terminate_interrupts() -> Iterator[None]:
     """Make the terminate signal (of batch systems) act like Ctrl-C, so that temporary files go away."""
 
     def interrupt(signal_number: int, frame: object) -> None:

@@ -14,7 +14,7 @@ from dereflect.cli.separate_options import FileOptions, PhotoOptions, ProgramOpt
 from dereflect.errors import InputError
 
 if TYPE_CHECKING:
-    from dereflect.cli.inputs import Found
+    from dereflect.cli.report import Report
 
 
 @grouped
@@ -59,10 +59,9 @@ def separate(
     Writes <name>_transmission and <name>_reflection beside each photo, or into --output. Nothing is
     overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier run
     has written is skipped: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
-    some photos failed, 2 none was done, 130 stopped.
+    some photos failed, 2 none was done, 130 stopped. With --watch, Ctrl-C is how it ends: 0, or 1.
     """
     from dereflect.cli.report import Report, told_to_programs
-    from dereflect.cli.run import make_run, run_photos
     from dereflect.cli.stopping import running_while
 
     if steps is not None:
@@ -71,18 +70,42 @@ def separate(
         model.of_method()  # refuse a malformed --set before any work
         _check(inputs, result, files, as_json, programs.while_there)
         with running_while(programs.while_there):
-            if inputs == ["-"]:
+            if inputs == ["-"] and not files.watch:
                 return _separate_pipe(files, result, model)
-            found = _find(inputs, files, result)
-            report = Report(len(found.photos), quiet, verbose, as_json, programs.progress)
-            raise typer.Exit(run_photos(found, report, lambda: make_run(model, files, result)))
+            report = Report(0, quiet, verbose, as_json, programs.progress)
+            run = _watch if files.watch else _separate_all
+            raise typer.Exit(run(inputs, files, result, model, report))
 
 
-def _find(inputs: list[str], files: FileOptions, result: PhotoOptions) -> Found:
+def _separate_all(
+    inputs: list[str], files: FileOptions, result: PhotoOptions, model: ModelOptions, report: Report
+) -> int:
+    """Separate what is there."""
     from dereflect.cli.inputs import find_photos, parse_shard
+    from dereflect.cli.run import make_run, run_photos
 
     shard = parse_shard(files.shard)
-    return find_photos(inputs, files.recursive, shard, files.output, files.overwrite, result.raw.value)
+    found = find_photos(inputs, files.recursive, shard, files.output, files.overwrite, result.raw.value)
+    report.total = len(found.photos)
+    return run_photos(found, report, lambda: make_run(model, files, result))
+
+
+def _watch(
+    inputs: list[str], files: FileOptions, result: PhotoOptions, model: ModelOptions, report: Report
+) -> int:
+    """Separate what is there and what arrives, until it is stopped."""
+    from dereflect.cli.inputs import Found, find_photos
+    from dereflect.cli.run import make_run
+    from dereflect.cli.watching import check_watch, watch
+
+    def find(folders: list[str]) -> Found:
+        everything = (0, 1)
+        return find_photos(
+            folders, files.recursive, everything, files.output, raw=result.raw.value, may_be_empty=True
+        )
+
+    check_watch(inputs, files.output, files.shard)
+    return watch(inputs, find, report, lambda: make_run(model, files, result))
 
 
 def _separate_pipe(files: FileOptions, result: PhotoOptions, model: ModelOptions) -> None:

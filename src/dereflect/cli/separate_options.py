@@ -59,6 +59,14 @@ class FileOptions:
         ),
     ] = False
     shard: ShardOption = None
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Wait for photos in the folders INPUT, and separate each once it is complete, until Ctrl-C.",
+            rich_help_panel=FILES,
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,15 @@ FIXED = {
     "range": "0,1",
 }
 """The same in every file of `FORMAT`, for who reads the file without this page's help."""
-_TRAITS = ("size_multiple", "min_size", "working_size", "tileable", "tile_overlap", "bytes_per_pixel")
+_TRAITS = (
+    "size_multiple",
+    "min_size",
+    "working_size",
+    "tileable",
+    "tile_overlap",
+    "bytes_per_pixel",
+    "fades",
+)
 
 
 @dataclass(frozen=True)
