@@ -16,7 +16,7 @@ from dereflect.catalog import families
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROOMS = (
-    ("_version", "errors", "escapes", "leftovers", "limits"),
+    ("_version", "control_groups", "cores", "errors", "escapes", "leftovers", "limits"),
     ("files", "outputs", "strict"),
     ("recipes", "downloads"),
     ("devices", "images", "weights"),

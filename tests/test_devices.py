@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dereflect import devices
+from dereflect import control_groups, devices
 from dereflect.devices import available_memory
 
 CPU = torch.device("cpu")
@@ -18,8 +18,8 @@ NO_LIMIT = 9223372036854771712  # what version 1 says where there is none
 def machine(monkeypatch, tmp_path) -> Path:
     """A machine with 64 GB free whose control groups a test may write below the returned folder."""
     monkeypatch.setattr(devices, "_free_memory", lambda: FREE)
-    monkeypatch.setattr(devices, "CONTROL_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(devices, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
     return tmp_path
 
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dereflect import cores
 from dereflect._version import __version__
 
 if TYPE_CHECKING:
     from dereflect.separation import Separation
     from dereflect.separator import Separator, load, separate
+
+cores.settle()
 
 __all__ = ["Separation", "Separator", "__version__", "load", "separate"]
 

@@ -8,14 +8,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 
+from dereflect import control_groups
 from dereflect.errors import InputError
 
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -163,23 +162,12 @@ def _container_memory() -> int:
 
 def _memory_groups() -> Iterator[tuple[Path, str, str, str]]:
     """Folders of this process's memory groups and of those around them, with the names of what they tell."""
-    try:
-        lines = [line.split(":", 2) for line in OWN_GROUPS.read_text().splitlines()]
-    except OSError:
-        lines = []
-    paths = {kind: line[2] for line in lines if len(line) == 3 for kind in line[1].split(",")}
-    for root, kind, names in (
-        (CONTROL_GROUPS, "", ("memory.max", "memory.current", "inactive_file")),
-        (
-            CONTROL_GROUPS / "memory",
-            "memory",
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ),
-    ):
-        # In a container the own group is mounted at the root, whatever its path outside is.
-        own = PurePosixPath(paths.get(kind, "/").lstrip("/"))
-        for group in (own, *own.parents):
-            yield root / group, *names
+    names = {
+        2: ("memory.max", "memory.current", "inactive_file"),
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    }
+    for folder, version in control_groups.folders("memory"):
+        yield folder, *names[version]
 
 
 def _statistic(file: Path, name: str) -> int:

@@ -15,6 +15,7 @@ from dereflect.errors import InputError, Remedy
 from dereflect.inference.plan import Quality
 from dereflect.inference.prepare import Layers, Prepared
 from dereflect.methods.contract import Method, Progress
+from dereflect.nn import waiting
 
 BEST_SCALES = (1.0, 0.75)
 """Sizes, relative to the fast one, that ``quality="best"`` averages, each as it is and mirrored."""
@@ -81,6 +82,8 @@ class BatchRunner:
         padded = batch[..., _mirror(height, rows), :][..., _mirror(width, columns)]
         # The noise is drawn on the CPU, so that a seed means the same on every device.
         generator = torch.Generator().manual_seed(seed) if traits.random else None
+        if self.device.type == "cpu":
+            waiting.suit_machine()
         try:
             layers = self.method(padded.to(self.device), generator=generator, progress=progress)
         except (MemoryError, RuntimeError) as error:

@@ -24,11 +24,7 @@ _C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 @lru_cache(maxsize=1)
 def _openmp() -> Any:
     """The entry of the loaded OpenMP library that runs a function on all threads, or None."""
-    try:
-        loaded = Path("/proc/self/maps").read_text()
-    except OSError:
-        return None
-    for path in sorted(set(re.findall(r"/\S*lib(?:gomp|iomp5|omp)[-.]\S*", loaded)), key=_outside_of_torch):
+    for path in loaded("gomp|iomp5|omp"):
         try:
             entry = ctypes.CDLL(path).GOMP_parallel
         except (OSError, AttributeError):
@@ -37,6 +33,19 @@ def _openmp() -> Any:
         entry.restype = None
         return entry
     return None
+
+
+def loaded(names: str) -> list[str]:
+    """Paths of loaded libraries, those that came with PyTorch first.
+
+    Args:
+        names: a pattern of what follows "lib" in their names.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return []
+    return sorted(set(re.findall(rf"/\S*lib(?:{names})[-.]\S*", maps)), key=_outside_of_torch)
 
 
 def _outside_of_torch(path: str) -> bool:
