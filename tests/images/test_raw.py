@@ -140,6 +140,20 @@ def test_a_cut_file_is_one_line(cut, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")  # LibRaw would print a line of its own
 
 
+def test_damaged_pixels_are_one_line():
+    # Not called a DNG, it is left to LibRaw, which does not mind before it comes to the pixels.
+    wrong = dng(cut=9000).replace(struct.pack("<HHL", 50706, 1, 4), struct.pack("<HHL", 50705, 1, 4))
+    assert images.probe(wrong) == ("RAW", 128, 96)
+    with pytest.raises(InputError, match=r"^picture: damaged picture \([A-Z][a-z /]+\)$"):
+        images.read(wrong)
+
+
+def test_rows_that_are_missing_at_the_end_are_a_note():
+    values = photo()
+    values[-20:] = 0
+    assert images.read(dng(values)).notes == ("its last rows are empty; the file may be cut off",)
+
+
 @pytest.mark.parametrize("name", ["photo.nef", "photo.CR2", "photo.crw", "photo.rw2"])
 def test_what_libraw_cannot_read_is_one_line(name, tmp_path):
     path = tmp_path / name
@@ -258,19 +272,13 @@ CONTAINERS = {
 }
 
 
-class Silent:
-    """LibRaw's handle of a file of which it knows nothing."""
-
-    other = rawpy.Other(0.0, 0.0, 0.0, 0.0, None, 0, "")
-    lens = rawpy.Lens("", "", 0.0, 0.0)
-
-
 @pytest.mark.parametrize("maker", list(CONTAINERS))
 def test_exif_is_found_in_the_containers_of_makers(maker):
     from dereflect.images.raw import RawFile
     from dereflect.images.raw_metadata import of_raw
 
-    known = of_raw(io.BytesIO(CONTAINERS[maker]()), RawFile(Silent(), 40, 30, 1))
+    # LibRaw, which would unpack the pixels to answer, is not asked.
+    known = of_raw(io.BytesIO(CONTAINERS[maker]()), RawFile(object(), 40, 30, 1))
     block = Image.Exif()
     block.load(known.exif)
     assert (block[271], block[272]) == ("Maker", "Body 7")

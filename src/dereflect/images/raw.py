@@ -31,6 +31,9 @@ _ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 """LibRaw's turns (bits: 1 left and right, 2 top and bottom, 4 the diagonal) as EXIF numbers them."""
 
 
+_EMPTY_ROWS = 8
+
+
 @dataclass(frozen=True)
 class RawSpace:
     """A colour space to develop to.
@@ -79,14 +82,7 @@ class RawFile:
     height: int
     orientation: int
 
-    @property
-    def notes(self) -> list[str]:
-        """What a person should know of how it is developed."""
-        if self.handle.num_colors == 1 or min(self.handle.camera_whitebalance[:3]) > 0:
-            return []
-        return ["states no white balance of the camera; that of daylight was taken"]
-
-    def develop(self, known: Metadata, space: str = "srgb") -> tuple[Array, Metadata]:
+    def develop(self, known: Metadata, space: str = "srgb") -> tuple[Array, Metadata, list[str]]:
         """Develop to (H, W, 3) uint16, or (H, W, 1) of a sensor without colours; not turned.
 
         The white balance is the camera's, and the exposure as it was shot: nothing is brightened.
@@ -95,24 +91,55 @@ class RawFile:
             known: the file's metadata, which comes back with the profile of the space.
             space: a name in `SPACES`.
 
+        Returns:
+            Pixels, metadata, and what a person should know of them.
+
         Raises:
-            InputError: a space that is unknown.
-            Exception: whatever LibRaw raises of damaged pixels.
+            InputError: a space that is unknown, or damaged pixels.
         """
         import rawpy
 
         wanted = space_of(space)
-        values: Array = self.handle.postprocess(
-            use_camera_wb=True,
-            output_color=getattr(rawpy.ColorSpace, wanted.libraw),
-            gamma=wanted.gamma,
-            output_bps=16,
-            no_auto_bright=True,
-            user_flip=0,
-        )
+        try:
+            values: Array = self.handle.postprocess(
+                use_camera_wb=True,
+                output_color=getattr(rawpy.ColorSpace, wanted.libraw),
+                gamma=wanted.gamma,
+                output_bps=16,
+                no_auto_bright=True,
+                user_flip=0,
+            )
+            notes = self._notes()
+        except rawpy.LibRawError as error:
+            raise InputError(UNNAMED, f"damaged picture ({_said(error)})") from error
         exif = known.exif if space == "srgb" or not known.exif else mark_uncalibrated(known.exif)
         known = replace(known, exif=exif, icc=wanted.profile())
-        return np.ascontiguousarray(values if values.ndim == 3 else values[..., None]), known
+        return np.ascontiguousarray(values if values.ndim == 3 else values[..., None]), known, notes
+
+    def shot(self) -> tuple[Any, Any]:
+        """What LibRaw knows of the exposure, and of the lens; it unpacks the pixels first.
+
+        Raises:
+            InputError: they are damaged.
+        """
+        import rawpy
+
+        try:
+            return self.handle.other, self.handle.lens
+        except rawpy.LibRawError as error:
+            raise InputError(UNNAMED, f"damaged picture ({_said(error)})") from error
+
+    def _notes(self) -> list[str]:
+        import rawpy
+
+        notes = []
+        if self.handle.num_colors > 1 and min(self.handle.camera_whitebalance[:3]) <= 0:
+            notes.append("states no white balance of the camera; that of daylight was taken")
+        # LibRaw leaves at zero what a file lacks, where a sensor has noise.
+        mosaic = self.handle.raw_type == rawpy.RawType.Flat
+        if mosaic and not self.handle.raw_image_visible[-_EMPTY_ROWS:].any():
+            notes.append("its last rows are empty; the file may be cut off")
+        return notes
 
 
 def space_of(name: str) -> RawSpace:
@@ -154,16 +181,15 @@ def open_raw(file: BinaryIO) -> RawFile:
     try:
         handle = rawpy.imread(file)
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-        raise unreadable(error) from error
+        reason = f"is a raw file of a camera that LibRaw cannot read ({_said(error)}); {DEVELOP}"
+        raise InputError(UNNAMED, reason) from error
     sizes = handle.sizes
     return RawFile(handle, sizes.iwidth, sizes.iheight, _ORIENTATIONS.get(sizes.flip, 1))
 
 
-def unreadable(error: Exception) -> InputError:
-    """What LibRaw says of a file, in one line."""
+def _said(error: Exception) -> str:
     said = error.args[0] if error.args else ""
-    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else first_line(error)
-    return InputError(UNNAMED, f"is a raw file of a camera that LibRaw cannot read ({words}); {DEVELOP}")
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else first_line(error)
 
 
 def refuse_cut_dng(file: BinaryIO) -> None:

@@ -49,10 +49,14 @@ def of_raw(file: BinaryIO, raw: RawFile) -> Metadata:
 
     Args:
         file: it, which can be searched.
-        raw: the same, as LibRaw has opened it; fills what the file says in a form that is not known here.
+        raw: the same, as LibRaw has opened it; asked where the file says it in a form that is not known here.
+
+    Raises:
+        InputError: LibRaw was asked, and found the file damaged.
     """
     found = _found_in(file)
-    _add_from_libraw(found, raw.handle)
+    if not found.first and not found.exif:  # only then: to answer, LibRaw unpacks the pixels
+        _add_from_libraw(found, raw)
     inner = {tag: value for tag, value in found.exif.items() if tag not in _LEFT_BEHIND}
     inner |= {metadata.PIXEL_WIDTH: raw.width, metadata.PIXEL_HEIGHT: raw.height, _COLOUR_SPACE: 1}
     first = {tag: value for tag, value in found.first.items() if tag in metadata.DESCRIPTIVE_TAGS}
@@ -167,9 +171,9 @@ def _folder(block: Image.Exif, tag: int) -> dict[int, Any]:
     return found
 
 
-def _add_from_libraw(found: _Found, handle: Any) -> None:
-    """What LibRaw knows of the shot, where the file's own EXIF does not say it."""
-    other, lens = handle.other, handle.lens
+def _add_from_libraw(found: _Found, raw: RawFile) -> None:
+    """What LibRaw knows of the shot."""
+    other, lens = raw.shot()
     shutter = Fraction(other.shutter_speed).limit_denominator(10_000) if other.shutter_speed > 0 else None
     if shutter is not None and 0 < other.shutter_speed < 0.3:
         shutter = Fraction(1, max(1, round(1 / other.shutter_speed)))
@@ -180,8 +184,6 @@ def _add_from_libraw(found: _Found, handle: Any) -> None:
         _FOCAL: IFDRational(round(other.focal_length * 10), 10) if other.focal_length > 0 else None,
         _LENS: lens.model or None,
     }
-    for tag, value in known.items():
-        if value and not found.exif.get(tag):
-            found.exif[tag] = value
-    if other.artist and not found.first.get(_ARTIST):
+    found.exif = {tag: value for tag, value in known.items() if value}
+    if other.artist:
         found.first[_ARTIST] = other.artist

@@ -191,7 +191,8 @@ def _decode(found: Opened, name: str, raw_space: str) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. of odd EXIF; what cannot be read is an error, the rest is kept
         if facts.raw is not None:
-            values, known = facts.raw.develop(known, raw_space)
+            values, known, more = facts.raw.develop(known, raw_space)
+            notes += more
         else:
             values, known, orientation = _values(found, known, orientation, notes)
     values = metadata.apply_orientation(values, orientation)

@@ -217,7 +217,7 @@ def _survey_raw(file: BinaryIO) -> Facts:
     refuse_cut_dng(file)
     found = open_raw(file)
     known = of_raw(file, found)
-    return Facts(RAW, file, known, found.orientation, bits=16, raw=found, notes=found.notes)
+    return Facts(RAW, file, known, found.orientation, bits=16, raw=found)
 
 
 def _survey_tiff(file: BinaryIO) -> Facts:
