@@ -96,7 +96,7 @@ def test_settings_are_strings_and_may_hold_equals_signs():
             "separate --nope",
             "--nope: no such option (perhaps --dtype, --model); see  dereflect separate --help",
         ),
-        ("separate", "INPUT...: is missing; see  dereflect separate --help"),
+        ("separate", "INPUT: is missing; see  dereflect separate --help"),
         ("synthesize", "--output: is missing; see  dereflect synthesize --help"),
         ("data check", "FOLDER: is missing; see  dereflect data check --help"),
         ("batch a b c", "c: not expected here; see  dereflect batch --help"),

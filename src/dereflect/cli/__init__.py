@@ -26,6 +26,7 @@ from dereflect.cli import (
     train,
     video,
 )
+from dereflect.cli.help import HelpfulGroup
 from dereflect.cli.messages import fault_line, usage_line
 from dereflect.cli.streams import OutputLost, watched_streams
 from dereflect.errors import DereflectError
@@ -34,6 +35,8 @@ _UsageError: Any = typer.BadParameter.__base__  # which typer itself does not ex
 
 app = typer.Typer(
     name="dereflect",
+    cls=HelpfulGroup,
+    epilog="Begin with:  dereflect separate photo.jpg  (the help of each verb: dereflect VERB --help)",
     help="Separate a photo shot through glass into the scene behind it and its reflection.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,

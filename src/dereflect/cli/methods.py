@@ -32,7 +32,7 @@ def _verb(family: Family, name: str, preparation: Preparation) -> Callable[..., 
         ],
         overrides: Annotated[
             list[str] | None,
-            typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, as for train."),
+            typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, as for train."),
         ] = None,
     ) -> None:
         from dereflect.devices import choose_device

@@ -22,7 +22,7 @@ def separate(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Photos, folders, patterns like 'holiday/*.jpg', or - for standard input to standard output "
             "(one layer: the transmission, unless --layers says otherwise).",
             show_default=False,
@@ -56,10 +56,12 @@ def separate(
 ) -> None:
     """Separate photos taken through glass into the scene behind it and its reflection.
 
-    Writes <name>_transmission and <name>_reflection beside each photo, or into --output. Nothing is
-    overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier run
-    has written is skipped: the output folder, and outputs beside their photo. Exit code: 0 all done, 1
-    some photos failed, 2 none was done, 130 stopped. With --watch, Ctrl-C is how it ends: 0, or 1.
+    Writes <name>_transmission (the scene) and <name>_reflection beside each photo, or into --output. Nothing
+    is overwritten without --overwrite, and nothing is ever deleted. In folders and patterns, what an earlier
+    run has written is skipped: the output folder, and outputs beside their photo.
+
+    Exit code: 0 all done, 1 some photos failed, 2 none was done, 130 stopped. With --watch, Ctrl-C is how it
+    ends: 0, or 1.
     """
     from dereflect.cli.report import Report, told_to_programs
     from dereflect.cli.stopping import running_while

@@ -63,7 +63,8 @@ class FileOptions:
         bool,
         typer.Option(
             "--watch",
-            help="Wait for photos in the folders INPUT, and separate each once it is complete, until Ctrl-C.",
+            help="Go on waiting for photos in the folder INPUT, and separate each once it is complete, until "
+            "Ctrl-C; needs --output.",
             rich_help_panel=FILES,
         ),
     ] = False

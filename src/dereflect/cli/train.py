@@ -15,7 +15,7 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Changes to the recipe, e.g. data=photos steps=1000 settings.crop=256.",
         ),
     ] = None,
