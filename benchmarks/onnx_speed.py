@@ -74,7 +74,7 @@ def apart(*request: object) -> dict[str, Any]:
 
 
 def write_files(model: str, folder: Path) -> dict[str, Path]:
-    """A file for each form that needs one."""
+    """A file for each form that needs one; those that are there already are taken."""
     from dereflect.catalog import load_method
     from dereflect.export.writing import export
 
@@ -82,7 +82,8 @@ def write_files(model: str, folder: Path) -> dict[str, Path]:
     for form, (dtype, weights) in FORMS.items():
         if dtype:
             files[form] = folder / f"{dtype}-{weights}.onnx"
-            export(load_method(model)[0], files[form], name=model, dtype=dtype, weights=weights)
+            if not files[form].is_file():
+                export(load_method(model)[0], files[form], name=model, dtype=dtype, weights=weights)
     return files
 
 
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to keep the exported files; without, nowhere")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     measured.add_option(parser, "onnx.speed")
     options = parser.parse_args()
@@ -99,10 +101,12 @@ def main() -> None:
         return
     import torch
 
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        files = write_files(options.model, folder)
+        files = write_files(options.model, options.folder or folder)
         for size in options.sizes:
             base: dict[str, Any] = {}
             for form, (_, dtype) in FORMS.items():

@@ -1,7 +1,7 @@
 """How numbers lie in an ONNX graph: weights narrow on the disk, sums of many pixels wide at work.
 
-A narrow weight is widened by ordinary operators (Cast, and Mul by a scale), which every runtime knows and
-carries out once, when it loads the file.
+A narrow weight is widened by ordinary operators (Cast, Mul by a scale, Reshape), which every runtime knows
+and carries out once, when it loads the file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+FEW = 16384
+"""Weights of fewer numbers stay in 16 bit: the first layers of an encoder are among them, where errors travel
+furthest, and there is little to save."""
+GROUP = 64
+"""Numbers of an output channel that share a scale in 8 bit, where the channel can be cut so."""
 LEAST = 256
 """Smaller tensors stay as they are."""
 SUMS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
@@ -26,8 +31,8 @@ def store_weights(model: ir.Model, kind: str) -> str:
     Args:
         model: changed in place.
         kind: ``float32`` leaves them as they are, ``float16`` rounds them, ``auto`` does so where nothing is
-            lost, and ``int8`` rounds the weights of convolutions and matrix products to 255 levels for each
-            output channel.
+            lost, and ``int8`` rounds the weights of convolutions and matrix products to 255 levels, with a
+            scale for each `GROUP` numbers.
 
     Returns:
         The narrowest format that was used.
@@ -40,7 +45,7 @@ def store_weights(model: ir.Model, kind: str) -> str:
         if value.const_value is None or value.dtype not in used or value.const_value.size < LEAST:
             continue
         numbers = value.const_value.numpy()
-        if kind == "int8" and (axis := _output_axis(value)) is not None:
+        if kind == "int8" and value.const_value.size >= FEW and (axis := _output_axis(value)) is not None:
             _store_int8(model, value, numbers, axis)
             narrowest.add("int8")
         elif kind != "float32" and value.dtype == ir.DataType.FLOAT:
@@ -92,26 +97,35 @@ def _output_axis(value: ir.Value) -> int | None:
 
 
 def _store_int8(model: ir.Model, value: ir.Value, numbers: Any, axis: int) -> None:
-    others = tuple(other for other in range(numbers.ndim) if other != axis)
-    wide = numbers.astype(np.float32)
-    scale = np.abs(wide).max(axis=others, keepdims=True) / _LEVELS
-    levels = np.rint(wide / np.where(scale > 0, scale, 1)).astype(np.int8)
+    """Round to levels, with a scale for each `GROUP` numbers of an output channel, or for the channel."""
+    rows = np.moveaxis(numbers.astype(np.float32), axis, 0).reshape(numbers.shape[axis], -1)
+    grouped = axis == 0 and rows.shape[1] % GROUP == 0
+    parts = rows.reshape(len(rows), -1, GROUP) if grouped else numbers.astype(np.float32)
+    others = (2,) if grouped else tuple(other for other in range(numbers.ndim) if other != axis)
+    scale = np.abs(parts).max(axis=others, keepdims=True) / _LEVELS
+    levels = np.rint(parts / np.where(scale > 0, scale, 1)).astype(np.int8)
     _replace(model, value, levels, scale.astype(numbers.dtype))
 
 
 def _replace(model: ir.Model, value: ir.Value, narrow: Any, scale: Any = None) -> None:
-    """Put a narrow tensor, widened by a cast and perhaps a scale, in the place of an initializer."""
+    """Put a narrow tensor, widened by a cast, perhaps a scale and a new shape, in an initializer's place."""
     import onnx_ir as ir
 
     assert value.name is not None
     assert value.dtype is not None
+    assert value.shape is not None
+    shape = tuple(int(side) for side in value.shape)
     stored = _constant(model, f"{value.name}.stored", narrow)
     nodes = [ir.node("Cast", [stored], {"to": value.dtype})]
     if scale is not None:
         factor = _constant(model, f"{value.name}.scale", scale)
         nodes.append(ir.node("Mul", [nodes[0].outputs[0], factor]))
     for node in nodes:
-        node.outputs[0].dtype, node.outputs[0].shape = value.dtype, value.shape
+        node.outputs[0].dtype, node.outputs[0].shape = value.dtype, ir.Shape(narrow.shape)
+    if narrow.shape != shape:
+        wanted = _constant(model, f"{value.name}.shape", np.array(shape, np.int64))
+        nodes.append(ir.node("Reshape", [nodes[-1].outputs[0], wanted]))
+        nodes[-1].outputs[0].dtype, nodes[-1].outputs[0].shape = value.dtype, value.shape
     value.replace_all_uses_with(nodes[-1].outputs[0])
     del model.graph.initializers[value.name]
     model.graph.insert_before(model.graph[0], nodes)

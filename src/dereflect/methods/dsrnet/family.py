@@ -50,6 +50,7 @@ FAMILY = Family(
             ),
         ),
     ),
+    traced=".method:traced",
     options=".method:DSRNetOptions",
     download=".method:download",
     objectives={"dsrnet": ".objective:DSRNetObjective"},

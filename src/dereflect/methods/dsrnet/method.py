@@ -22,6 +22,7 @@ from dereflect.methods.dsrnet.network import DSRNet
 from dereflect.methods.dsrnet.official import MARKS, SECOND, config_of, features_of, load_into
 from dereflect.methods.model_files import ModelFiles
 from dereflect.methods.options import MethodOptions
+from dereflect.methods.plain_form import PlainForm
 from dereflect.nn.vgg import Vgg19, load_vgg19
 from dereflect.weights import check_keys, read_checkpoint
 
@@ -76,21 +77,26 @@ class DSRNetMethod(Method):
         self, blended: Tensor, *, generator: torch.Generator | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Method.forward`."""
-        if self.vgg is None:
-            raise ModelError(
-                "none",
-                "this DSRNet was loaded for conversion only; load it with vgg=PATH to run it",
-                setting="vgg",
-            )
+        vgg = _features(self)
         if self.training:
-            transmission, reflection, _ = self.network(blended, self.vgg(blended))
+            transmission, reflection, _ = self.network(blended, vgg(blended))
             return transmission, reflection
-        transmission, reflection, _ = separate(self.network, self.vgg, blended.to(self.dtype))
+        transmission, reflection, _ = separate(self.network, vgg, blended.to(self.dtype))
         return transmission.float(), reflection.float()
 
     def saved_state(self) -> dict[str, Tensor]:
         """Every tensor once: of the residual module's double names the first."""
         return {key: value for key, value in self.state_dict().items() if SECOND not in key}
+
+
+def traced(method: DSRNetMethod, dtype: torch.dtype) -> PlainForm:
+    """What is exported: the plain form, without the residual."""
+    return PlainForm(
+        lambda parts, photo: parts["network"](photo, parts["vgg"](photo)),
+        dtype,
+        network=method.network,
+        vgg=_features(method),
+    )
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
@@ -147,6 +153,16 @@ def download(
     The checkpoint may hold the optimizer's state: the network and the VGG-19 that it sees are kept for use.
     """
     return MODELS.download(FAMILY.card(name), DSRNetOptions(), yes, sources, say, report)
+
+
+def _features(method: DSRNetMethod) -> Vgg19:
+    if method.vgg is None:
+        raise ModelError(
+            "none",
+            "this DSRNet was loaded for conversion only; load it with vgg=PATH to run it",
+            setting="vgg",
+        )
+    return method.vgg
 
 
 def _vgg(features: StateDict, options: DSRNetOptions, source: str) -> Vgg19 | None:

@@ -48,6 +48,7 @@ FAMILY = Family(
             ),
         ),
     ),
+    traced=".method:traced",
     options=".method:RDNetOptions",
     download=".method:download",
     objectives={"rdnet": ".objective:RDNetObjective"},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from dereflect.downloads import ReportBytes
 from dereflect.errors import InputError, ModelError
@@ -17,6 +17,7 @@ from dereflect.methods.contract import Method, Progress, Traits
 from dereflect.methods.downloads import Say
 from dereflect.methods.model_files import ModelFiles
 from dereflect.methods.options import MethodOptions
+from dereflect.methods.plain_form import PlainForm
 from dereflect.methods.rdnet.config import Order, RDNetConfig, config_from
 from dereflect.methods.rdnet.family import FAMILY
 from dereflect.methods.rdnet.fast.network import separate
@@ -87,6 +88,23 @@ class RDNetMethod(Method):
             return self.network(blended)[-1]
         with torch.no_grad():
             return separate(self.network, blended)
+
+
+def traced(method: RDNetMethod, dtype: torch.dtype) -> PlainForm:
+    """What is exported: the last column's layers, by the plain form, with alphas that need no clamping."""
+    form = PlainForm(_last_layers, dtype, network=method.network)
+    for column in cast(RDNet, form.parts["network"]).columns():
+        column.clamp_alphas()
+    return form
+
+
+def _last_layers(parts: nn.ModuleDict, photo: Tensor) -> tuple[Tensor, Tensor]:
+    network = cast(RDNet, parts["network"])
+    stem, states = network.start(photo)
+    x = network.prompted(photo, stem)
+    for column in network.columns():
+        states = column.renew(x, states)
+    return network.decode(photo, states)
 
 
 def recognises(checkpoint: Mapping[str, Any]) -> bool:
