@@ -238,6 +238,34 @@ def test_a_folder_that_vanishes_is_waited_for(play, inbox, tmp_path):
     assert "2 photos separated" in done.lines[-1]  # the first was not done twice
 
 
+def test_a_photo_that_goes_away_before_it_is_read_is_done_when_it_is_back(play, inbox, tmp_path, monkeypatch):
+    from dereflect.cli.run import Run
+
+    photo(inbox / "one.jpg")
+    away, separate_one = tmp_path / "away", Run._one
+
+    def vanish(self, *words):
+        monkeypatch.setattr(Run, "_one", separate_one)
+        inbox.rename(away)
+        return separate_one(self, *words)
+
+    monkeypatch.setattr(Run, "_one", vanish)
+    done = play(
+        inbox, "-o", tmp_path / "out", happens=[lambda: None, lambda: away.rename(inbox), lambda: None]
+    )
+    assert done.code == 1
+    assert len([line for line in done.lines if line.startswith(f"{inbox / 'one.jpg'}: No such file")]) == 1
+    assert names(tmp_path / "out") == ["one_transmission.jpg"]
+
+
+def test_raw_files_that_nothing_develops_are_said_once_even_quietly(play, inbox, tmp_path, monkeypatch):
+    monkeypatch.setattr("dereflect.cli.inputs.is_here", lambda: False)
+    (inbox / "one.dng").write_bytes(b"II*\0 raw")
+    done = play(inbox, "-o", tmp_path / "out", "--quiet", happens=[lambda: None, lambda: None])
+    line = "raw files are left out: a raw file of a camera needs rawpy: run pip install 'dereflect[raw]'"
+    assert [said for said in done.lines if "raw" in said] == [line]
+
+
 def test_the_tree_below_is_watched_too_and_the_output_folder_in_it_is_not(play, inbox, tmp_path):
     done = play(
         inbox,

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 import dereflect
+from dereflect import images
 from dereflect.web.settings import Access, Limits
+from dng import dng
 from real_browser import CAFE, FAINT, MARKS, NAMELESS, Visit, launched
 
 pytestmark = MARKS
@@ -89,6 +91,16 @@ def test_a_photo_is_separated_compared_and_mixed(visit):
     assert np.abs(visit.pixels("after") - reflection).max() <= 1
     visit.set("#strength", 50)
     assert np.abs(visit.pixels("after") - (photo + full) / 2).max() <= 1.5
+
+
+def test_a_raw_file_is_offered_as_a_deep_tiff(visit):
+    pytest.importorskip("rawpy", reason="raw files need the extra 'raw' (rawpy)")
+    visit.give({"name": "wall.DNG", "mimeType": "image/x-adobe-dng", "buffer": dng(orientation=6)})
+    assert "96 × 128 RAW" in visit.page.inner_text("#facts")
+    assert visit.page.locator("#format option").first.inner_text() == "TIFF, 16 bits"
+    name, content = visit.download()
+    assert name == "wall_transmission.tiff"
+    assert images.read(content).pixels.dtype == np.uint16
 
 
 def test_a_photo_without_a_reflection_is_called_so(visit):

@@ -88,6 +88,10 @@ class Report:
         """Something that is neither a photo nor an error."""
         self._line(line)
 
+    def warn(self, line: str) -> None:
+        """Something that a person should know even of a quiet run."""
+        self._line(line, error=True)
+
     def load(self) -> None:
         """The model is about to be loaded."""
         self._tell()

@@ -20,6 +20,7 @@ from dereflect.cli.inputs import Found, InputFile, is_same_folder
 from dereflect.cli.report import Report
 from dereflect.cli.run import Run, terminate_interrupts
 from dereflect.errors import InputError
+from dereflect.images.raw import missing
 
 INTERVAL = 1.0
 """Seconds between two looks at a folder; ten times what a look takes, where that is more."""
@@ -74,6 +75,10 @@ class Arrivals:
                 complete.append(photo)
         self._seen = {path: seen for path, seen in self._seen.items() if path in there}
         return complete
+
+    def forget(self, photo: InputFile) -> None:
+        """Give a file again when it is there: it went away before it could be read."""
+        self._taken.pop(photo.path, None)
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -141,6 +146,8 @@ class WatchedFolders:
             return []
         self.found = self.find(there)
         errors = {str(error) for error in self.found.errors}
+        if self.found.raw.unreadable:
+            errors.add(f"raw files are left out: {missing()}")
         for line in sorted(errors - self._told):
             self.say(line)
         self._told = errors
@@ -197,7 +204,7 @@ def watch(
     Returns:
         The exit code: 0 all fine, 1 some photos failed, 2 no photo went well.
     """
-    looked = WatchedFolders(folders, find, Arrivals(), report.say)
+    looked = WatchedFolders(folders, find, Arrivals(), report.warn)
     with _without_lease_signals(), terminate_interrupts():
         try:
             report.load()
@@ -209,7 +216,11 @@ def watch(
                 photos = looked.look()
                 spent = time.monotonic() - began
                 report.total += len(photos)
-                run.all(photos, report)
+                for photo in photos:
+                    failures = report.failures
+                    run.all([photo], report)
+                    if report.failures > failures and not os.path.exists(photo.path):
+                        looked.arrivals.forget(photo)
                 (pause or time.sleep)(max(INTERVAL, 10 * spent))
         except KeyboardInterrupt:
             report.interrupted()
