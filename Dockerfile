@@ -7,6 +7,7 @@ ENV PATH=/opt/dereflect/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHE
 RUN pip install "torch>=2.6,<2.14" --index-url https://download.pytorch.org/whl/cpu
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY integrations integrations
 RUN pip install ".[web,deep,heif]"
 
 FROM python:3.11-slim

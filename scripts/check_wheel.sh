@@ -25,7 +25,8 @@ assert not heavy, f"`import dereflect` brings {heavy}"
 package = files("dereflect")
 recipes = [item.name for item in (package / "recipes").iterdir() if item.name.endswith(".yaml")]
 assert len(recipes) >= 12, recipes
-for needed in ("py.typed", "recipes/default.yaml", "web/page/index.html", "methods/default/weights/model.safetensors"):
+for needed in ("py.typed", "recipes/default.yaml", "web/page/index.html", "methods/default/weights/model.safetensors",
+               "editors/files/gimp/dereflect/dereflect.py"):
     assert (package / needed).is_file(), f"{needed} is not in the wheel"
 CHECK
 
@@ -39,6 +40,11 @@ done
 grep -q '^default: ' models.txt
 "$dereflect" train --help > help.txt
 grep -q RECIPE help.txt
+
+echo "== an integration is installed with the path of this command"
+"$dereflect" integrations install gimp --to plug-ins > install.txt
+grep -qx "$dereflect" plug-ins/dereflect/command.txt
+test -x plug-ins/dereflect/dereflect.py
 
 echo "== a packaged recipe is found by its name, and what is missing is one line"
 "$dereflect" train > recipes.txt

@@ -27,7 +27,7 @@ ROOMS = (
     ("catalog",),
     ("tiling", "canvas", "analysis", "runner", "separation", "inference", "separator"),
     ("training", "evaluation", "export"),
-    ("batch", "video", "web"),
+    ("batch", "editors", "video", "web"),
     ("cli",),
     ("", "__main__"),
 )

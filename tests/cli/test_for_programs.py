@@ -67,6 +67,8 @@ def test_a_run_stops_at_the_end_of_standard_input(model_folder, tmp_path):
         photo(tmp_path / "in" / f"{number:03}.png")
     words = [tmp_path / "in", "-o", tmp_path / "out", "--model", model_folder, "--device", "cpu"]
     words = [sys.executable, "-m", "dereflect", "separate", *words, "--while", "-", "--progress", "json"]
+    if sys.platform != "win32":
+        words = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *words]  # as in a shell's background
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stderr is not None

@@ -18,6 +18,7 @@ from dereflect.cli import (
     data,
     evaluate,
     export,
+    integrations,
     methods,
     models,
     separate,
@@ -55,6 +56,7 @@ app.command("benchmark")(benchmark.benchmark)
 app.command("batch")(batch.batch)
 app.command("video")(video.video)
 app.command("serve")(serve.serve)
+app.add_typer(integrations.app, name="integrations")
 methods.attach(app)
 
 

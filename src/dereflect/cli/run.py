@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,6 +15,7 @@ from dereflect.cli.inputs import Found, InputFile
 from dereflect.cli.options import LayerChoice, ModelOptions
 from dereflect.cli.report import Report
 from dereflect.cli.separate_options import FileOptions, PhotoOptions
+from dereflect.cli.stopping import terminate_interrupts
 from dereflect.cli.streams import OutputLost
 from dereflect.errors import InputError, Option, Remedy, fault_of
 from dereflect.escapes import escaped
@@ -221,20 +220,6 @@ def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
         target.flush()
     except OutputLost as error:  # it is all that there is, so nothing was done
         raise InputError("standard output", f"cannot be written ({error})") from error
-
-
-@contextlib.contextmanager
-def terminate_interrupts() -> Iterator[None]:
-    """Make the terminate signal (of batch systems) act like Ctrl-C, so that temporary files go away."""
-
-    def interrupt(signal_number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _key(path: Path) -> str:

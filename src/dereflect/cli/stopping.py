@@ -1,4 +1,4 @@
-"""Runs that another program starts and may want to stop: ``--while``."""
+"""Runs that others may want to stop: by the terminate signal, or as ``--while`` says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERVAL = 0.2
 
 @contextlib.contextmanager
 def running_while(word: str | None) -> Iterator[None]:
-    """Within, the main thread is interrupted as by Ctrl-C once a file is gone or standard input has ended.
+    """Within, what is done is interrupted as by Ctrl-C once a file is gone or standard input has ended.
 
     Args:
         word: the file; ``-`` for standard input, whose end also comes where the program that feeds it is
@@ -36,13 +36,29 @@ def running_while(word: str | None) -> Iterator[None]:
     def interrupt_then() -> None:
         wait()
         if not left.is_set():
-            _thread.interrupt_main(signal.SIGINT)
+            # Not by SIGINT, which is without effect where a shell has started the run in the background.
+            _thread.interrupt_main(signal.SIGTERM)
 
-    threading.Thread(target=interrupt_then, daemon=True).start()
+    with terminate_interrupts():
+        threading.Thread(target=interrupt_then, daemon=True).start()
+        try:
+            yield
+        finally:
+            left.set()
+
+
+@contextlib.contextmanager
+def terminate_interrupts() -> Iterator[None]:
+    """Make the terminate signal (of batch systems) act like Ctrl-C, so that temporary files go away."""
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        left.set()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end_of_input() -> Callable[[], None]:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from dereflect.cli.inputs import Found, InputFile, is_same_folder
 from dereflect.cli.report import Report
-from dereflect.cli.run import Run, terminate_interrupts
+from dereflect.cli.run import Run
+from dereflect.cli.stopping import terminate_interrupts
 from dereflect.errors import InputError
 from dereflect.images.raw import missing
 

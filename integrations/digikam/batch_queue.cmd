@@ -1,0 +1,1 @@
+dereflect separate - --quiet < $INPUT > $OUTPUT || del $OUTPUT
