@@ -88,6 +88,10 @@ local function command()
   return exists(COMMAND) and COMMAND or "dereflect"
 end
 
+local function counted(number, what)
+  return number .. " " .. what .. (number == 1 and "" or "s")
+end
+
 local function say(text)
   dt.print("dereflect: " .. text)
   dt.print_log("dereflect: " .. text)
@@ -225,12 +229,15 @@ local function export(images, folder, job)
   return folders, of_folder, files
 end
 
-local function run(images)
+local action = {} -- what `require "dereflect"` gives: `run(images)`, and `job` while it is at work
+
+function action.run(images)
   if #images == 0 then
     say("select photos first")
     return
   end
   local job = dt.gui.create_job("dereflect: separating reflections", true, function(job) job.valid = false end)
+  action.job = job
   job.percent = 0
   local folder = temporary_folder()
   local folders, of_folder, files = export(images, folder, job)
@@ -251,15 +258,15 @@ local function run(images)
   local stopped = not job.valid
   if not stopped then job.valid = false end
   if stopped then
-    say(string.format("stopped; %d pictures were added, nothing is half-written", count))
+    say("stopped; " .. counted(count, "picture") .. " added, nothing is half-written")
   elseif fault then
     complain(fault)
   else
-    say(string.format("%d pictures were added beside %d photos", count, #images))
+    say(counted(count, "picture") .. " added beside " .. counted(#images, "photo"))
   end
 end
 
-dt.gui.libs.image.register_action(MODULE, "separate reflection", function(_, images) run(images) end,
+dt.gui.libs.image.register_action(MODULE, "separate reflection", function(_, images) action.run(images) end,
   "dereflect: add the scene behind the glass and the reflection as 16-bit TIFF, grouped with the photo")
 
-return { run = run }
+return action
