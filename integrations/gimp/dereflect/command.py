@@ -142,7 +142,8 @@ class Job:
             raise Stopped
         for result in said.results:
             if result.get("status") == "failed":
-                raise Failed(f"{name}: {result['error']}")
+                about = "" if result.get("input") is None else f"{name}: "  # else a fault of the whole run
+                raise Failed(about + result["error"])
         written = {layer: self._folder / f"{self._photo.stem}_{layer}.png" for layer in LAYERS}
         self.outputs = {layer: path for layer, path in written.items() if path.is_file()}
         if code or not self.outputs:
