@@ -16,7 +16,7 @@ from dereflect.cli import app
 
 SCRIPT = Path(__file__).parents[2] / "integrations" / "darktable" / "dereflect.lua"
 WINDOW = Path(__file__).parents[2] / "examples" / "cafe.jpg"
-NEEDED = ("darktable", "xvfb-run", "dbus-run-session")
+NEEDED = ("darktable", "xvfb-run")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
 
 TURNED = """<?xml version="1.0" encoding="UTF-8"?>
@@ -43,17 +43,19 @@ def test_the_script_is_lua():
 def in_darktable(folder: Path) -> list[list[str]]:
     """Run `darktable_run.lua`; gives its lines."""
     lua = Path(__file__).with_name("darktable_run.lua")
-    words = ["xvfb-run", "-a", "dbus-run-session", "--", "darktable", "--disable-opencl"]
+    words = ["xvfb-run", "-a", "darktable", "--disable-opencl"]
     for name in ("config", "cache", "tmp"):
         (folder / name).mkdir(exist_ok=True)
         words += [f"--{name}dir", str(folder / name)]
     words += ["--library", str(folder / "library.db"), "--luacmd", f'dofile("{lua}")']
+    # Without a session bus, with which darktable 4.2 sometimes waits for itself when it starts.
     environment = {
         **os.environ,
         "HOME": str(folder),
         "NO_AT_BRIDGE": "1",
         "DEREFLECT_TEST_FOLDER": str(folder),
     }
+    environment.pop("DBUS_SESSION_BUS_ADDRESS", None)
     log = (folder / "log").open("w")
     process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
@@ -104,7 +106,9 @@ def test_the_action_adds_what_the_command_writes_and_keeps_what_the_photo_has(tm
     assert lines[1:again] == [["picture", name, *described] for name in names]
 
     edited = pixels(tmp_path / "edited.tif")
-    turned = np.asarray(small.rotate(180), dtype=float)
+    height, width = edited.shape[:2]  # darktable drops a line and a column when it turns
+    turned = np.asarray(small.rotate(180), dtype=float)[:height, :width]
+    assert turned.shape == edited.shape
     assert np.abs(edited / 257 - turned).mean() < 3, "the edit is in what is separated"
     own = [real_command, "separate", tmp_path / "edited.tif", "-o", tmp_path / "own"]
     subprocess.run(own, check=True, capture_output=True)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -191,6 +192,12 @@ class TestDigikam:
         process.communicate()  # closes the pipe
         wait_until(lambda: not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}"))
         assert not (tmp_path / "result.png").exists()
+
+    @pytest.mark.parametrize("name", ["batch_queue.sh", "batch_queue.cmd"])
+    def test_the_page_shows_the_script(self, name):
+        page = INTEGRATIONS.parent / "docs" / "integrations" / "open_with.md"
+        script = (INTEGRATIONS / "digikam" / name).read_text()
+        assert textwrap.indent(script, "    ") in page.read_text(encoding="utf-8")
 
     def test_the_one_for_windows_is_one_line(self):
         """digiKam joins lines by `&`, so that a remark would hide what follows."""

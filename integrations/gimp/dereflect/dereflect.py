@@ -75,7 +75,7 @@ def _add_arguments(procedure):
     layers.add("both", 0, "Transmission and reflection", "")
     layers.add("transmission", 1, "Transmission (the scene)", "")
     layers.add("reflection", 2, "Reflection", "")
-    procedure.add_choice_argument("layers", "_Layers", "Which layers to add", layers, "both", READWRITE)
+    procedure.add_choice_argument("layers", "La_yers", "Which layers to add", layers, "both", READWRITE)
     procedure.add_string_argument(
         "options",
         "_Further options",
@@ -85,7 +85,7 @@ def _add_arguments(procedure):
     )
     procedure.add_string_argument(
         "command",
-        "_Command",
+        "C_ommand",
         "Path of the dereflect command; empty: the one that installed this plug-in, or that on PATH",
         "",
         READWRITE,
