@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dereflect.cli.options import MODEL_WORDS, OverwriteOption, SetOption, parse_settings
+from dereflect.cli.options import MODEL_WORDS, OverwriteOption, SetOption, dtype_option, parse_settings
 
 
 class ComputeChoice(StrEnum):
@@ -37,9 +37,7 @@ def export(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file to write.")],
     dtype: Annotated[
         ComputeChoice,
-        typer.Option(
-            "--dtype", help="What it computes in; float16 is for GPUs. Input and outputs stay float32."
-        ),
+        dtype_option("What it computes in; float16 is for GPUs. Input and outputs stay float32.", panel=None),
     ] = ComputeChoice.float32,
     weights: Annotated[
         WeightsChoice,

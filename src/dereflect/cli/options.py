@@ -84,13 +84,16 @@ class FormatChoice(StrEnum):
 DeviceOption = Annotated[
     DeviceChoice, typer.Option("--device", help="Where to compute.", rich_help_panel=MODEL)
 ]
+
+
+def dtype_option(help: str, panel: str | None = MODEL) -> Any:
+    """``--dtype``, the number format that a network computes in, in a panel of the help."""
+    return typer.Option("--dtype", help=help, rich_help_panel=panel)
+
+
 DTypeOption = Annotated[
     DTypeChoice,
-    typer.Option(
-        "--dtype",
-        help="Number format of the network; auto takes bfloat16 where the processor has it.",
-        rich_help_panel=MODEL,
-    ),
+    dtype_option("Number format of the network; auto takes bfloat16 where the processor has it."),
 ]
 SetOption = Annotated[
     list[str] | None,
