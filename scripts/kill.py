@@ -24,10 +24,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests/training"), str(ROOT / "tests/video")]
+sys.path[:0] = [str(ROOT / name) for name in ("src", "tests/training", "tests/video", "benchmarks")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from measured import add_option, read, record  # noqa: E402
 from PIL import Image  # noqa: E402
 
 PHOTOS = 8
@@ -157,6 +158,30 @@ def train(folder: Path) -> int:
     return 0
 
 
+def make_training_data(folder: Path) -> None:
+    chance = np.random.default_rng(1)
+    names = {"photos": 24, "pairs/blended": 6, "pairs/transmission_layer": 6}
+    for name, count in names.items():
+        (folder / "data" / name).mkdir(parents=True)
+        for index in range(count):
+            small = Image.fromarray(chance.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+            small.resize((96, 72), Image.Resampling.BICUBIC).save(folder / "data" / name / f"{index}.png")
+
+
+def train_default(folder: Path) -> int:
+    """The recipe of the default model, with its own objective and synthesis: smaller and shorter."""
+    from dereflect.training.recipe import load_recipe
+    from dereflect.training.trainer import prepare
+
+    changes = [
+        *(f"output={folder / 'run'}", f"data={folder / 'data'}", "steps=6", "batch_size=2", "crop=32"),
+        *("grow={6: 64}", "held_out_pairs=['0']", "network={widths: [16, 16, 16], head_width: 16}"),
+        *("validate_on=[]", "log_every=1", "checkpoint_minutes=1.0e-9"),
+    ]
+    prepare(load_recipe("default", changes)).run()
+    return 0
+
+
 def tensors(value: object) -> object:
     """Numbers in place of tensors, so that states can be compared."""
     if isinstance(value, torch.Tensor):
@@ -178,6 +203,8 @@ def train_outputs(folder: Path) -> dict[str, object]:
             # Speeds apart, a record tells of the training alone.
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [[line["step"], line.get("loss")] for line in lines]
+        elif path.suffix == ".safetensors":
+            found[name] = path.read_bytes()
         elif path.is_file():
             found[name] = path.read_text().replace(str(folder), "")
         else:
@@ -211,6 +238,7 @@ VERBS = {
     "batch": Verb(make_photos, batch, batch_outputs, lambda f, e: unlike(e, files(f / "out"))),
     "video": Verb(make_film, video, beside_inputs, lambda f, e: unlike(e, files(f))),
     "train": Verb(lambda folder: None, train, train_outputs, train_halves),
+    "recipe": Verb(make_training_data, train_default, train_outputs, train_halves),
 }
 
 
@@ -297,8 +325,8 @@ def decoded(path: Path, content: bytes) -> list[np.ndarray]:
         return [frame.to_ndarray() for frame in container.decode(video=0)]
 
 
-def kill_many(name: str, kills: int, seed: int) -> int:
-    """Kill runs of one verb; prints what is wrong and the counts, and returns how many were wrong."""
+def kill_many(name: str, kills: int, seed: int) -> dict[str, object]:
+    """Kill runs of one verb; prints what is wrong, and returns the counts."""
     verb, chance = VERBS[name], random.Random(f"{seed} {name}")
     wrong = killed = 0
     with tempfile.TemporaryDirectory() as parent:
@@ -322,7 +350,7 @@ def kill_many(name: str, kills: int, seed: int) -> int:
                 print(f"{name} {number}: {fault}", flush=True)
             shutil.rmtree(folder)
     print(f"{name}: {kills} runs of {seconds:.2f} s, {killed} killed at work, {wrong} wrong", flush=True)
-    return wrong
+    return {"verb": name, "kills": kills, "at_work": killed, "wrong": wrong}
 
 
 def main() -> None:
@@ -332,14 +360,26 @@ def main() -> None:
     parser.add_argument("verbs", nargs="*", metavar="VERB", help=", ".join(VERBS))
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    add_option(parser, "kills")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for module in ("pyarrow.parquet", "fsspec.implementations.local", "av", "cv2", "accelerate"):
+    for module in (
+        "pyarrow.parquet",
+        "fsspec.implementations.local",
+        "av",
+        "cv2",
+        "accelerate",
+        "torch.utils.tensorboard",
+    ):
         importlib.import_module(module)
-    for module in ("cli.run", "separator", "batch", "video", "training.trainer"):
+    for module in ("cli.run", "separator", "batch", "video", "training.trainer", "methods.default.objective"):
         importlib.import_module(f"dereflect.{module}")
 
-    sys.exit(1 if sum(kill_many(name, options.kills, options.seed) for name in options.verbs or VERBS) else 0)
+    rows = {row["verb"]: row for row in read().get(options.record, {}).get("values", {}).get("rows", [])}
+    done = [kill_many(name, options.kills, options.seed) for name in options.verbs or VERBS]
+    rows |= {row["verb"]: row for row in done}
+    record(options, {"rows": [rows[name] for name in VERBS if name in rows]})
+    sys.exit(1 if any(row["wrong"] for row in done) else 0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "kill.py"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["separate", "beside", "batch", "video", "train"])
+@pytest.mark.parametrize("verb", ["separate", "beside", "batch", "video", "train", "recipe"])
 def test_what_is_killed_is_taken_up(verb):
     words = [sys.executable, SCRIPT, verb, "--kills", "10", "--seed", "7"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)

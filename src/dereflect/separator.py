@@ -26,6 +26,7 @@ from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.inference.strokes import Strokes, read_strokes
 from dereflect.methods.contract import Method, Progress
+from dereflect.nn import waiting
 from dereflect.separation import Separation, TensorSeparation
 
 
@@ -72,6 +73,8 @@ class Separator:
         check_settings(SeparatorSettings(tile, max_size, quality, raw_space=raw_space), method.traits)
         bound_kernel_cache()
         self.device, self.remark, self.dtype = choose_place(method, device, dtype)
+        if self.device.type == "cpu":
+            waiting.suit_machine()
         self.method = method.prepare(self.device, self.dtype)
         self.name = name or getattr(method, "family", type(method).__name__)
         self.tile = tile
