@@ -173,10 +173,13 @@ def train_default(folder: Path) -> int:
     from dereflect.training.recipe import load_recipe
     from dereflect.training.trainer import prepare
 
+    network = (
+        "{widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], head_width: 8, encoder: }"
+    )
     changes = [
         *(f"output={folder / 'run'}", f"data={folder / 'data'}", "steps=6", "batch_size=2", "crop=32"),
-        *("grow={6: 64}", "held_out_pairs=['0']", "network={widths: [16, 16, 16], head_width: 16}"),
-        *("validate_on=[]", "log_every=1", "checkpoint_minutes=1.0e-9"),
+        *("settings.grow={6: 64}", "held_out_pairs=['0']", f"settings.network={network}", "log_every=1"),
+        "checkpoint_minutes=1.0e-9",
     ]
     prepare(load_recipe("default", changes)).run()
     return 0

@@ -350,6 +350,22 @@ def test_the_latest_row_counts(tmp_path: Path):
     assert table.column("state").to_pylist() == ["done"]
 
 
+def test_a_manifest_part_with_damaged_values_is_named(tmp_path: Path):
+    """Parquet holds no checksums here: a path with a wrong byte is read without complaint, as no text."""
+    import pyarrow.parquet
+
+    manifest = Manifest(Store(tmp_path))
+    manifest.add(NOTHING | {"path": "caf\u00e9.jpg", "state": "done", "finished": 1.0})
+    manifest.flush()
+    (part,) = (tmp_path / FOLDER).iterdir()
+    table = pyarrow.parquet.read_table(part)
+    pyarrow.parquet.write_table(table, part, compression="none", use_dictionary=False)
+    part.write_bytes(part.read_bytes().replace("caf\u00e9".encode(), b"caf\xff\xff"))
+    for read in (manifest.read, manifest.table):
+        with pytest.raises(InputError, match="this part of the manifest cannot be read"):
+            read()
+
+
 def test_a_broken_manifest_part_is_named(tmp_path: Path):
     (tmp_path / FOLDER).mkdir(parents=True)
     (tmp_path / FOLDER / "1.parquet").write_bytes(b"PAR1 not")

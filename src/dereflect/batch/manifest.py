@@ -155,7 +155,9 @@ class Manifest:
 
         try:
             wanted = None if columns is None else list(columns)
-            return pyarrow.parquet.read_table(io.BytesIO(self.store.read(path)), columns=wanted)
+            table = pyarrow.parquet.read_table(io.BytesIO(self.store.read(path)), columns=wanted)
+            table.validate(full=True)  # damaged values would come up later, as no fault of a file
+            return table
         except Exception as error:
             reason = f"this part of the manifest cannot be read ({first_line(error)}); move it away"
             raise InputError(f"{self.store}/{path}", reason) from error

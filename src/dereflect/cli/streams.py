@@ -86,8 +86,12 @@ def watched_streams() -> Iterator[None]:
         _silence(out)
         raise
     finally:
-        forgiving.flush()
         sys.stdout, sys.stderr = out, err
+        try:
+            if err is not None:
+                err.flush()
+        except (OSError, ValueError):
+            _silence(err)
 
 
 def _silence(stream: Any) -> None:
