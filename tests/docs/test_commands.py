@@ -133,7 +133,20 @@ def parse(words: list[str], whole: bool = True) -> None:
             raise AssertionError(f"{' '.join(words)}: {error.format_message()}") from error
 
 
-OTHER_PROGRAMS = {"cat", "curl", "docker", "pip", "pipx", "python", "python3", "torchrun", "uv", "uvx"}
+OTHER_PROGRAMS = {
+    "cat",
+    "curl",
+    "docker",
+    "node",
+    "npm",
+    "pip",
+    "pipx",
+    "python",
+    "python3",
+    "torchrun",
+    "uv",
+    "uvx",
+}
 
 
 def run_page(page: str, monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:

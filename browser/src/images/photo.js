@@ -5,7 +5,7 @@ import { markUpright } from "./exif.js";
 import { readHeader } from "./reading.js";
 import { settle } from "./xmp.js";
 
-const STRIPE_PIXELS = 1 << 20;
+const STRIPE_PIXELS = 1 << 18;
 const LONGEST_SIDE = 16_384; // pixels; the canvases of some browsers end there
 const TURNS = { // how a canvas is turned so that a picture of each orientation stands upright; W and H are the upright sides
   1: () => [1, 0, 0, 1, 0, 0],
@@ -30,7 +30,10 @@ export class Photo {
     const header = await readHeader(file);
     let bitmap;
     try {
-      bitmap = await createImageBitmap(header.bare, { colorSpaceConversion: header.settled ? "default" : "none", premultiplyAlpha: "none" });
+      bitmap = await createImageBitmap(header.bare, {
+        colorSpaceConversion: header.settled ? "default" : "none",
+        premultiplyAlpha: header.format === "JPEG" ? "default" : "none", // which takes a second copy for a moment
+      });
     } catch {
       throw new Error(refusal(file, header));
     }
