@@ -151,3 +151,61 @@ def test_what_a_killed_run_has_left_goes(tmp_path: Path) -> None:
     run(tmp_path)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 15))
     assert not empty.exists()
+
+
+class MeasuredObjective(ToyObjective):
+    """Validates, and counts how often."""
+
+    measured = 0
+
+    def validate(self) -> dict[str, float]:
+        self.measured += 1
+        return {"weight": float(self.networks["model"].weight.detach().sum())}
+
+
+def records(output: Path) -> list[dict[str, float]]:
+    """The log, speeds apart."""
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "samples_per_second"} for line in lines]
+
+
+def run_measured(output: Path, **schedule: object) -> MeasuredObjective:
+    content = {"objective": "default", "output": str(output), "data": "unused"}
+    content["schedule"] = {
+        "steps": 5, "batch_size": 2, "ema": 0.9, "device": "cpu", "log_every": 1, "checkpoint_minutes": 1e-9,
+    } | schedule  # fmt: skip
+    objective = MeasuredObjective()
+    Trainer(parse_recipe(content), objective).run()
+    return objective
+
+
+def test_what_is_saved_is_validated_once(tmp_path: Path) -> None:
+    """Also where the last step is one at which a checkpoint is due."""
+    objective = run_measured(tmp_path)
+    assert [line["step"] for line in records(tmp_path) if "valid_weight" in line] == [1, 2, 3, 4, 5]
+    assert objective.measured == 5
+
+
+@pytest.mark.parametrize(("owner", "name"), [(MeasuredObjective, "validate"), (MeasuredObjective, "export")])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", [3, 5])
+def test_a_run_killed_while_it_saves_leaves_the_log_of_an_unbroken_one(
+    tmp_path: Path, monkeypatch, owner: type, name: str, moment: str, call: int
+) -> None:
+    run_measured(tmp_path / "whole")
+    original, calls = getattr(owner, name), []
+
+    def killed(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == call and moment == "before":
+            raise KeyboardInterrupt
+        result = original(*arguments)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_measured(tmp_path / "parts")
+    run_measured(tmp_path / "parts")
+    assert records(tmp_path / "parts") == records(tmp_path / "whole")

@@ -110,6 +110,7 @@ class Trainer:
             write_text(self.recipe.model_dump_json(indent=2), self.folder / "recipe.json")
         log = RunLog(self.folder, chief, self.step, self.step == self.total_steps)
         started = last_saved = time.monotonic()
+        saved_step = -1
         with contextlib.closing(self._batches()) as batches:
             while self.step < self.total_steps:
                 if self.accelerator.device.type == "cpu":
@@ -121,10 +122,11 @@ class Trainer:
                 stop = schedule.stop_minutes is not None and now - started > 60 * schedule.stop_minutes
                 if self._agreed(stop or now - last_saved > 60 * schedule.checkpoint_minutes):
                     self.save(log)
-                    last_saved = time.monotonic()
+                    last_saved, saved_step = time.monotonic(), self.step
                     if self._agreed(stop):
                         break
-        self.save(log)
+        if saved_step != self.step:
+            self.save(log)
         return self.folder / "model"
 
     def _agreed(self, wish: bool) -> bool:
@@ -210,15 +212,20 @@ class Trainer:
     # Checkpoints: <output>/checkpoints/step-00001234/state.pt, complete or absent.
 
     def save(self, log: RunLog) -> None:
-        """Write a checkpoint and the exported model.
+        """Validate, and write the exported model and a checkpoint.
 
-        Older checkpoints beyond `keep_checkpoints` are removed.
+        The checkpoint comes last: a run that was killed before it does all of this again, and one that was
+        killed after it has nothing left to do. Older checkpoints beyond `keep_checkpoints` are removed.
         """
         accelerator, objective = self.accelerator, self.objective
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             accelerator.wait_for_everyone()
             return
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            log.write(self.step, {f"valid_{key}": value for key, value in objective.validate().items()}, 0)
+            log.show(self.step, objective)
+            objective.export(str(self.folder / "model"))
         state: dict[str, Any] = {
             "step": self.step,
             "networks": {
@@ -236,10 +243,6 @@ class Trainer:
             torch.save(state, temporary)
         for old in _checkpoints(self.folder)[: -self.recipe.schedule.keep_checkpoints]:
             shutil.rmtree(old.parent)
-        with self.average.in_place() if self.average else contextlib.nullcontext():
-            log.write(self.step, {f"valid_{key}": value for key, value in objective.validate().items()}, 0)
-            log.show(self.step, objective)
-            objective.export(str(self.folder / "model"))
         accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
