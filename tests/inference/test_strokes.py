@@ -95,8 +95,8 @@ def strokes_at(kind: str, place: tuple[slice, slice], height: int = 96, width: i
 def test_scene_gives_back_what_was_taken_and_stops_at_an_edge():
     photo, layers = halves()
     found = guided(photo, layers, strokes_at("scene", np.s_[46:50, 20:44]))
-    assert (photo - found.transmission)[:, 48, 30].abs().max() < 0.01  # from 0.1: the scene is back
-    assert found.reflection[:, 48, 30].max() < 0.01
+    assert (photo - found.transmission)[:, 48, 30].abs().max() < 0.02  # from 0.1: nearly all of it is back
+    assert found.reflection[:, 48, 30].max() < 0.02
     assert (found.transmission - layers.transmission)[
         :, :, 68:
     ].abs().max() < 1 / 255  # past the edge: as it was
@@ -107,6 +107,17 @@ def test_reflection_takes_more_away_and_leaves_far_pixels():
     found = guided(photo, layers, strokes_at("reflection", np.s_[46:50, 80:100]))
     assert (layers.transmission - found.transmission)[:, 48, 90].min() > 0.05
     assert (found.transmission - layers.transmission)[:, :, :60].abs().max() < 1 / 255
+
+
+def test_light_above_its_surroundings_goes_where_no_reflection_was_found():
+    photo = torch.full((3, 96, 128), 0.4)
+    photo[:, 40:56, 50:70] = 0.8
+    layers = Layers(photo.clone(), torch.zeros_like(photo))
+    found = guided(photo, layers, strokes_at("reflection", np.s_[42:54, 52:68]))
+    inside = found.transmission[:, 48, 60]
+    assert inside.max() < 0.6  # from 0.8, towards 0.4
+    assert torch.allclose(found.transmission[:, :, :20], photo[:, :, :20], atol=1 / 255)
+    assert torch.allclose(found.transmission + found.reflection, photo, atol=1e-5)
 
 
 def test_without_strokes_the_bytes_are_the_same():
