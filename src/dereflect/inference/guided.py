@@ -4,15 +4,15 @@ A stroke says which way the estimate was wrong, not by how much. With I the phot
 takes away and R its reflection, the strokes are spread to a map s in [-1, 1], 1 for "reflection" and -1 for
 "scene", and, with m = max(s, 0) and n = max(-s, 0)::
 
-    D' = (1 - BACK n) D + m (MORE R + ABOVE max(T - A, 0) + VEIL I)
-    T' = I - D',   R' = (1 - n) R + m (MORE R + ABOVE max(T - A, 0) + VEIL I)
+    more = min(MORE R + ABOVE max(T - A, 0) + VEIL I, T - FLOOR min(T, A))
+    D' = (1 - BACK n) D + m more,   T' = I - D',   R' = (1 - n) R + m more
 
 So scene comes back where it is said to be. Where reflection is said to be, three things go, in part: what the
 network took for reflection, whatever stands out above A, the mean of the surroundings of which nobody said so
-(glass only adds light), and a little of all light. Nothing here knows the method: any estimate of two layers
-will do. The spreading is the random walker of L. Grady, "Random Walks for Image Segmentation" (TPAMI 2006),
-with a pull to zero, so that a stroke ends somewhere: s minimises, over pixels p and neighbours p, q of a
-reduced copy::
+(glass only adds light), and a little of all light; but never so much that a dark spot is left. Nothing here
+knows the method: any estimate of two layers will do. The spreading is the random walker of L. Grady, "Random
+Walks for Image Segmentation" (TPAMI 2006), with a pull to zero, so that a stroke ends somewhere: s minimises,
+over pixels p and neighbours p, q of a reduced copy::
 
     sum_p c_p (s_p - h_p)^2 + pull sum_p s_p^2 + sum_pq w_pq (s_p - s_q)^2
 
@@ -34,7 +34,7 @@ SIDE = 128
 """Longer side of the copy on which strokes are spread: fine enough for what a hand draws, and quick."""
 HOLD = 10.0
 """How firmly a stroke holds its place."""
-PULL = 0.05
+PULL = 0.03
 """How firmly all else holds to "nothing was said": strokes reach about 1 / sqrt(PULL) pixels of the copy."""
 LIKENESS = 0.1
 """Difference of photo and layers, of 1, over which a stroke hardly passes."""
@@ -43,6 +43,8 @@ LEAST = 0.01
 BACK, MORE, ABOVE, VEIL = 0.9, 0.5, 0.8, 0.1
 """Shares, see the module. Least squares on training photos with simulated strokes chose the terms and the
 order of their sizes; a few tries on reduced validation photos, the sizes."""
+FLOOR = 0.7
+"""Share of its surroundings' light, or of its own where that is less, that every place keeps."""
 AROUND = {3: 1.0, 9: 0.1, 27: 0.01}
 """Radii of the surroundings that light stands out from, in pixels of the copy, with their weights: the near
 ones count, unless all of them is said to be reflection."""
@@ -94,8 +96,9 @@ def moved(photo: Tensor, layers: Layers, spread: Tensor) -> Layers:
     around = _around(transmission, spread.clamp(min=0))
     small = torch.cat([spread[None], around])[None]
     maps = F.interpolate(small, size=(photo.shape[1], photo.shape[2]), mode="bilinear")[0]
-    more, less = maps[:1].clamp(min=0), (-maps[:1]).clamp(min=0)
-    taken = more * (MORE * reflection + ABOVE * (transmission - maps[1:]).clamp(min=0) + VEIL * photo)
+    more, less, around = maps[:1].clamp(min=0), (-maps[:1]).clamp(min=0), maps[1:]
+    taken = MORE * reflection + ABOVE * (transmission - around).clamp(min=0) + VEIL * photo
+    taken = more * torch.minimum(taken, transmission - FLOOR * torch.minimum(transmission, around))
     back = BACK * less * (photo - transmission)
     return Layers((transmission - taken + back).clamp(0, 1), ((1 - less) * reflection + taken).clamp(0, 1))
 
