@@ -51,7 +51,7 @@ def test_the_service_keeps_to_its_description(start, picture):
             seen[name] = statuses(operation, GenerationMode.POSITIVE, picture())
             if operation.body or operation.path_parameters:  # without, there is nothing to get wrong
                 seen[name] |= statuses(operation, GenerationMode.NEGATIVE, picture())
-        assert len(seen) == 10
+        assert len(seen) == 11
         assert {200, 415, 422} <= seen["POST /v1/separate"]
         assert {202, 415, 422} <= seen["POST /v1/jobs"]
         assert seen["GET /v1/models"] == seen["GET /metrics"] == {200}

@@ -13,7 +13,10 @@ from PIL import Image
 from dereflect import images
 from dereflect.methods.contract import Method, Traits
 from dereflect.separator import Separator
+from dereflect.web.previews import preview
+from dereflect.web.previews import shown as small_copy
 from dng import dng
+from simple_methods import Share
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -136,7 +139,27 @@ def test_strokes_do_what_the_python_interface_does_without_the_network(server, p
         f"{state}/render", files={"strokes": ("s.png", drawn.getvalue())}, data={"format": "png"}
     )
     assert np.array_equal(pixels(answer.content), expected)
-    assert server.separator.method.runs == runs
+    for layer in ("transmission", "reflection"):
+        shown = server.client.post(
+            f"{state}/previews/{layer}", files={"strokes": ("s.png", drawn.getvalue())}
+        )
+        with_strokes = server.separator(content, strokes=strokes).pictures[layer]
+        assert shown.content == preview(with_strokes)
+        assert shown.content != server.client.get(f"{state}/previews/{layer}").content
+    assert server.separator.method.runs == runs + 2  # those of this test's own calls
+
+
+def test_strokes_on_a_large_photo_are_shown_from_its_small_copy():
+    separator = Separator(Share(), max_size=500)
+    values = np.full((1500, 2000, 3), 200, np.uint8)
+    analysis = separator.analyse(values)
+    strokes = np.zeros((150, 200, 4), np.uint8)
+    strokes[40:60, 20:180] = (0, 0, 255, 255)
+    small = separator.develop(small_copy(analysis), strokes=strokes).to_numpy()[0].astype(int)
+    full = separator.develop(analysis, strokes=strokes).to_numpy()[0].astype(int)
+    assert small.shape == (1200, 1600, 3)
+    assert np.abs(small[::4, ::4] - full[::5, ::5]).mean() < 1
+    assert np.abs(small[400, 800] - values[0, 0]).max() < 10  # the scene is back
 
 
 def test_a_smaller_mask_is_brought_to_the_size_of_the_photo(server, picture):

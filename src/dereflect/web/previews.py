@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,8 @@ from PIL import Image
 from dereflect.images import Picture
 from dereflect.images.colour import colour_space
 from dereflect.images.picture import convert_depth
+from dereflect.images.resizing import within
+from dereflect.inference.prepare import Prepared
 
 LONGEST_SIDE = 1600
 LAYERS = {"photo": "blended", "transmission": "transmission", "reflection": "reflection"}
@@ -25,3 +28,11 @@ def preview(picture: Picture) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
+
+
+def shown(analysis: Prepared) -> Prepared:
+    """An analysis of the photo's small copy, so that what is shown of it is finished quickly."""
+    picture = within(analysis.picture, LONGEST_SIDE, LONGEST_SIDE)
+    if picture is analysis.picture or analysis.layers is None:  # small already, or to be cut into tiles
+        return analysis
+    return replace(analysis, picture=picture, plan=replace(analysis.plan, kind="fitted"))

@@ -21,6 +21,7 @@ from dereflect.web.schemas import (
     GATE,
     JPEG,
     LOST,
+    STROKES,
     UPLOAD,
     FormatField,
     Health,
@@ -137,6 +138,27 @@ async def show_preview(
 
 
 @router.post(
+    "/v1/jobs/{identity}/previews/{layer}",
+    response_class=Response,
+    responses=JPEG | UPLOAD | problems(404, 409),
+)
+async def correct_preview(
+    service: ServiceDependency,
+    request: Request,
+    identity: Identity,
+    layer: Literal["transmission", "reflection"],
+    strokes: Annotated[UploadFile, File(description=STROKES)],
+) -> Response:
+    """A small sRGB copy of a layer as strokes have it; the network does not run again."""
+    finished = _find(service, identity).finished
+    if finished is None:
+        raise HTTPException(409, "the job is not finished")
+    said = await _read(service, "strokes", strokes)
+    job = _queued(lambda: service.correct(finished, layer, said or b""))
+    return Response(await _wait(request, job), media_type="image/jpeg", headers=_PRIVATE)
+
+
+@router.post(
     "/v1/jobs/{identity}/render",
     response_class=Response,
     responses=FILE | UPLOAD | problems(404, 409),
@@ -231,7 +253,7 @@ def _state(service: Service, identity: str, stored: StoredJob) -> JobState:
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 
-async def _wait(request: Request, job: QueuedJob) -> Answer:
+async def _wait(request: Request, job: QueuedJob) -> Any:
     """A job's result; a caller who goes away takes it out of the queue."""
     import time
 
@@ -248,7 +270,7 @@ async def _wait(request: Request, job: QueuedJob) -> Answer:
             job.cancel()
             raise _as_http(TimedOut())
     try:
-        answer: Answer = future.result()
+        answer = future.result()
     except (Exception, asyncio.CancelledError) as error:
         raise _as_http(error) from error
     return answer

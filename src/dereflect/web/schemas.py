@@ -130,10 +130,8 @@ MaskField = Annotated[
     UploadFile | None,
     File(description="grey picture of the photo's proportions: where to take it away; grey for in part"),
 ]
-StrokesField = Annotated[
-    UploadFile | None,
-    File(description="transparent picture: red where reflection was left, blue where scene was taken away"),
-]
+STROKES = "transparent picture: red where reflection was left, blue where scene was taken away"
+StrokesField = Annotated[UploadFile | None, File(description=STROKES)]
 LayersField = Annotated[Literal["transmission", "reflection", "both"], Form(description="both gives a zip")]
 FormatField = Annotated[
     Literal["keep", "png", "jpg", "tiff", "webp"], Form(description="keep takes the photo's own")

@@ -26,7 +26,7 @@ from dereflect.separation import Separation
 from dereflect.separator import Separator
 from dereflect.web.jobs import JobQueue, QueuedJob, QueueFull, TimedOut
 from dereflect.web.metrics import Metrics
-from dereflect.web.previews import LAYERS, preview
+from dereflect.web.previews import LAYERS, preview, shown
 from dereflect.web.settings import Limits
 from dereflect.web.uploads import Upload
 
@@ -202,6 +202,19 @@ class Service:
                 raise
 
         return self.finishing.submit(work, render.size)
+
+    def correct(self, finished: StoredSeparation, layer: str, strokes: bytes) -> QueuedJob:
+        """A small copy of a layer as strokes have it; the job's result is a JPEG.
+
+        Raises:
+            QueueFull: no room to wait.
+        """
+
+        def work(progress: Progress) -> bytes:
+            result = finished.separator.develop(shown(finished.analysis), strokes=strokes)
+            return preview(result.pictures[LAYERS[layer]])
+
+        return self.finishing.submit(work, len(strokes))
 
     def sweep(self) -> None:
         """Forget what is old, and the oldest where there is too much."""

@@ -14,8 +14,10 @@
  *   signal: AbortSignal) => Promise<{id: string, facts: object, layers: object}>} separate
  *   facts: {width, height, format, model, seconds, reflection_found, notes}; layers: {photo, transmission, reflection}
  * @property {(facts: object) => [string, string][]} formats  of downloads: names and words, the first is preselected
- * @property {(id: string, wish: {layers: string, strength: number, mask: HTMLCanvasElement|null, format: string}) =>
- *   Promise<{blob: Blob, name: string}>} render  the finished picture in full size; rejects with `Forgotten` where it
+ * @property {((id: string, strokes: HTMLCanvasElement, signal: AbortSignal) => Promise<object>)=} correct  {transmission,
+ *   reflection} as red strokes (reflection was left) and blue ones (scene was taken) have them; absent where it cannot
+ * @property {(id: string, wish: {layers: string, strength: number, mask: HTMLCanvasElement|null, format: string,
+ *   strokes: HTMLCanvasElement|null}) => Promise<{blob: Blob, name: string}>} render  the finished picture in full size; rejects with `Forgotten` where it
  *   has to be separated again
  * @property {(id: string) => void} forget  a result that is not needed any more
  */

@@ -132,17 +132,34 @@ async function separate(file, { model, quality }, onProgress, signal) {
   return { id: job.id, facts: job.result, layers };
 }
 
-async function render(id, { layers, strength, mask, format }) {
+const png = (canvas) => new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+
+async function correct(id, strokes, signal) {
+  const form = new FormData();
+  form.append("strokes", await png(strokes), "strokes.png");
+  const [transmission, reflection] = await Promise.all(["transmission", "reflection"].map(async (layer) => {
+    const call = request("POST", `v1/jobs/${id}/previews/${layer}`, { body: form, kind: "blob", signal });
+    return createImageBitmap((await orForgotten(call)).blob);
+  }));
+  return { transmission, reflection };
+}
+
+async function orForgotten(call) {
+  try {
+    return await call;
+  } catch (error) {
+    throw error.status === 404 ? new Forgotten(error.message) : error;
+  }
+}
+
+async function render(id, { layers, strength, mask, format, strokes }) {
   const form = new FormData();
   form.append("layers", layers);
   form.append("strength", String(strength));
   form.append("format", format);
   if (mask) form.append("mask", await greyFile(mask), "mask.png");
-  try {
-    return await request("POST", `v1/jobs/${id}/render`, { body: form, kind: "blob" });
-  } catch (error) {
-    throw error.status === 404 ? new Forgotten(error.message) : error;
-  }
+  if (strokes) form.append("strokes", await png(strokes), "strokes.png");
+  return orForgotten(request("POST", `v1/jobs/${id}/render`, { body: form, kind: "blob" }));
 }
 
 /** A mask as a grey PNG, white where to work. */
@@ -153,7 +170,7 @@ function greyFile(mask) {
   context.fillStyle = "#000";
   context.fillRect(0, 0, flat.width, flat.height);
   context.drawImage(mask, 0, 0);
-  return new Promise((resolve) => flat.toBlob(resolve, "image/png"));
+  return png(flat);
 }
 
 const FORMATS = [["keep", "The photo's own"], ["png", "PNG"], ["jpg", "JPEG"], ["tiff", "TIFF"], ["webp", "WebP"]];
@@ -165,5 +182,5 @@ export const engine = {
   links: [["For programs", "docs"]],
   thorough: true,
   formats: (facts) => (facts.format === "RAW" ? FORMATS_OF_RAW : FORMATS),
-  models, refusal, separate, render, forget,
+  models, refusal, separate, correct, render, forget,
 };

@@ -8,9 +8,8 @@ const layer = document.createElement("canvas"); // the part of a layer that the 
 
 let layers = null;
 
-/** Show other layers: {photo, transmission, reflection} as bitmaps of one size. */
+/** Show other layers: {photo, transmission, reflection} as bitmaps of one size; whoever made them closes them. */
 export function show(found) {
-  if (layers) Object.values(layers).forEach((bitmap) => bitmap.close());
   layers = found;
   const { width, height } = layers.photo;
   for (const canvas of [before, after, reflection, layer]) Object.assign(canvas, { width, height });

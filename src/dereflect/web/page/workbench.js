@@ -5,6 +5,7 @@ import { Forgotten } from "./engine.js";
 import { onPhoto } from "./intake.js";
 import * as painting from "./painting.js";
 import * as region from "./region.js";
+import * as strokes from "./strokes.js";
 import { draw, show } from "./view.js";
 
 const strength = element("strength");
@@ -14,7 +15,11 @@ let shown = null; // the File that the result belongs to
 let result = null; // {id, facts, layers}
 let running = null; // AbortController of the separation at work
 let redraw = 0;
+let correcting = null; // AbortController of the correction at work
+let corrected = null; // layers as the strokes have them: {transmission, reflection}
 const titles = {}; // of models, by name
+const PAUSE = 250; // milliseconds without a new dab before strokes are taken into account
+const KEYS = "By keyboard: focus the picture, move with the arrows, paint with space.";
 
 /** Open the page: from here on it works with this engine. */
 export async function open(own) {
@@ -22,6 +27,7 @@ export async function open(own) {
   element("privacy").textContent = engine.privacy;
   element("foot").replaceChildren(...engine.links.map(([words, href]) => Object.assign(make("a", words), { href })));
   element("care").hidden = !engine.thorough;
+  element("correction").hidden = !engine.correct;
   onPhoto(start);
   listen();
   try {
@@ -97,9 +103,11 @@ async function start(file) {
   try {
     const wish = { model: chosen("model"), quality: chosen("quality") };
     const found = await engine.separate(file, wish, progress, own.signal);
-    if (result) engine.forget(result.id);
+    const before = result;
+    if (before) engine.forget(before.id);
     result = found;
     present(file);
+    drop(before?.layers);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
   } finally {
@@ -113,18 +121,31 @@ async function start(file) {
   }
 }
 
+const drop = (layers) => Object.values(layers ?? {}).forEach((bitmap) => bitmap.close());
+
+/** Show the result with its layers as the strokes have them, or with its own. */
+function exchange(layers) {
+  const before = corrected;
+  corrected = layers;
+  show({ ...result.layers, ...(layers ?? {}) });
+  drop(before);
+}
+
 function present(file) {
   const { width, height } = result.layers.photo;
-  show(result.layers);
+  exchange(null);
+  element("correcting").textContent = "";
   if (file !== shown) { // the same photo again keeps what was painted
     painting.reset(width, height);
     region.reset(width, height);
+    strokes.reset(width, height);
     offer(engine.formats(result.facts));
   }
   shown = file;
   pick();
   describe(result.facts);
   update();
+  if (strokes.drawing()) correct();
 }
 
 /** Offer formats of downloads; one that was chosen before stays chosen. */
@@ -158,9 +179,38 @@ function update() {
 
 /** Take up the brush that is chosen, or none. */
 function pick() {
-  const on = element("brush").checked;
-  element("brush-tools").hidden = !on;
-  painting.use(on ? region.brush : null);
+  const working = element("brush").checked, saying = element("correct").checked;
+  element("brush-tools").hidden = !(working || saying);
+  element("said").hidden = element("correcting").hidden = !saying;
+  element("brush-words").textContent = saying
+    ? `A short stroke is enough; what looks alike around it follows. ${KEYS}`
+    : `Edges are soft. Nothing painted means the whole photo. ${KEYS}`;
+  painting.use(working ? region.brush : saying ? strokes.brush : null);
+}
+
+/** Take strokes into account, shortly after the last dab. */
+async function correct() {
+  correcting?.abort();
+  const own = correcting = new AbortController();
+  const { id } = result;
+  await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+  if (own.signal.aborted) return;
+  element("correcting").textContent = "Taking it into account";
+  try {
+    const found = strokes.drawing() ? await engine.correct(id, strokes.drawing(), own.signal) : null;
+    if (own.signal.aborted || result?.id !== id) {
+      drop(found);
+      return;
+    }
+    exchange(found);
+    update();
+    element("correcting").textContent = found ? "Taken into account" : "";
+  } catch (error) {
+    if (own.signal.aborted) return;
+    element("correcting").textContent = "";
+    if (error instanceof Forgotten) start(shown);
+    else fail(error);
+  }
 }
 
 async function download(button, layers) {
@@ -171,6 +221,7 @@ async function download(button, layers) {
   const whole = layers === "reflection"; // the reflection is always given in full
   const wish = {
     layers, strength: whole ? 1 : strength.value / 100, mask: whole ? null : region.mask(), format: element("format").value,
+    strokes: strokes.drawing(),
   };
   try {
     let file;
@@ -205,13 +256,19 @@ function listen() {
     element("file").focus();
   });
   strength.addEventListener("input", update);
-  element("brush").addEventListener("change", pick);
+  for (const [own, other] of [["brush", "correct"], ["correct", "brush"]]) {
+    element(own).addEventListener("change", () => {
+      if (element(own).checked) element(other).checked = false;
+      pick();
+    });
+  }
   element("brighten").addEventListener("click", (event) => {
     const bright = element("reflection").classList.toggle("bright");
     event.currentTarget.setAttribute("aria-pressed", String(bright));
   });
-  element("clear").addEventListener("click", region.clear);
+  element("clear").addEventListener("click", () => (element("correct").checked ? strokes : region).clear());
   region.onChange(update);
+  strokes.onChange(correct);
   element("download").addEventListener("click", (event) => download(event.currentTarget, "transmission"));
   element("download-reflection").addEventListener("click", (event) => download(event.currentTarget, "reflection"));
 }
