@@ -53,6 +53,9 @@ def world(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -
         picture(tmp_path / name, seed)
     (tmp_path / "holiday" / "notes.txt").write_text("not a picture")
     Image.fromarray(np.full(SIZE[::-1], 255, np.uint8)).save(tmp_path / "region.png")
+    strokes = np.zeros((*SIZE[::-1], 4), np.uint8)
+    strokes[20:24, 10:60] = (255, 0, 0, 255)
+    Image.fromarray(strokes).save(tmp_path / "strokes.png")
     film(tmp_path / "window.mp4")
     for name in ("my-model", "my-dmdnet"):
         (tmp_path / name).symlink_to(model_folder)

@@ -167,7 +167,7 @@ function update() {
   redraw = requestAnimationFrame(() => draw(strength.value / 100, region.mask()));
   const value = Number(strength.value);
   const words = value === 0 ? "The photo as it was"
-    : value > 0 && result?.facts.reflection_found === false ? "There is no reflection to remove"
+    : value > 0 && result?.facts.reflection_found === false && !strokes.drawing() ? "There is no reflection to remove"
     : value === 100 ? "The reflection is removed"
     : value === -100 ? "Only the reflection"
     : value > 0 ? "A part of the reflection is removed" : "The scene fades, the reflection stays";
