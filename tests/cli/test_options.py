@@ -18,6 +18,7 @@ CLI = Path(__file__).parents[2] / "src" / "dereflect" / "cli"
 SHARED = {
     "--set", "--quality", "--device", "--dtype", "--max-size", "--tile", "--strength", "--layers", "--format",
     "--strip-metadata", "--max-pixels", "--quiet", "--overwrite", "--shard",
+    "--raw", "--raw-space",
 }  # fmt: skip
 VERBS = typer.main.get_command(app).commands
 
