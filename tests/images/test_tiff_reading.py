@@ -1,10 +1,11 @@
 """TIFF: page, depth, black and white, and alpha are what the file says, however it is made."""
 
+import struct
 import sys
 
 import numpy as np
 import pytest
-from made import at_depth, grey, photo, tiff, with_first_page
+from made import at_depth, exif, exif_segment, grey, jpeg, photo, tiff, with_first_page
 
 from dereflect import images
 from dereflect.errors import InputError, MissingExtra
@@ -197,3 +198,19 @@ def test_a_tiff_that_lacks_pixels_is_an_error():
     content = tiff(at_depth(grey(), 12), 12)
     with pytest.raises(InputError, match="parts of its pixels are missing"):
         images.read(content[:-500])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_damaged_exif_is_no_warning_of_a_library(kind, recwarn):
+    block = exif("<", [(0x010E, 2, b"a description\0"), (0x010F, 2, b"Maker\0")])
+    beyond = block.replace(struct.pack("<HHL", 0x010E, 2, 14), struct.pack("<HHL", 0x010E, 2, 1 << 20))
+    if kind == "TIFF":
+        content = tiff(
+            at_depth(grey(), 8), 8, extra=[(0x010E, 2, b"a description\0"), (0x010F, 2, b"Maker\0")]
+        )
+        images.read(
+            content.replace(struct.pack("<HHL", 0x010E, 2, 14), struct.pack("<HHL", 0x010E, 2, 1 << 20))
+        )
+    else:
+        images.read(jpeg(photo(), exif_segment(beyond)))
+    assert [str(warning.message) for warning in recwarn] == []

@@ -275,10 +275,9 @@ def describe_tiff(*blocks: Image.Exif) -> bytes:
     described = Image.Exif()
     for block in blocks:
         for tag in DESCRIPTIVE_TAGS:
-            try:
-                value: Any = block.get_ifd(tag) if tag in FOLDERS else block.get(tag)
-            except Exception:  # the reader raises whatever a damaged directory leads it to
-                continue
+            value: Any = None
+            with whatever_it_is():
+                value = block.get_ifd(tag) if tag in FOLDERS else block.get(tag)
             if value:
                 described[tag] = value
     if not len(described):

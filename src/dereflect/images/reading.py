@@ -181,9 +181,11 @@ def _open_image(facts: Facts) -> ImageFile.ImageFile | None:
 
 def _decode(found: Opened, name: str, raw_space: str) -> Picture:
     facts, image = found.facts, found.image
-    if image is not None:
-        _refuse_animation(facts, image)
-    known, orientation, more = settle(facts, image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as below
+        if image is not None:
+            _refuse_animation(facts, image)
+        known, orientation, more = settle(facts, image)
     notes = [*facts.notes, *more]
     lossless = facts.format not in _LOSSY_FORMATS and not (
         facts.format == "WEBP" and is_lossy_webp(facts.stream)

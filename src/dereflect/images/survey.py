@@ -249,12 +249,10 @@ def _tiff_exif(page: Page) -> bytes:
     blocks = []
     for view in (page.structure.file, page.view()):  # a thumbnail that comes first has the camera's name
         block = Image.Exif()
-        try:
+        with metadata.whatever_it_is():
             view.seek(0)
             block.load_from_fp(view)
-        except Exception:  # as in `describe_tiff`
-            continue
-        blocks.append(block)
+            blocks.append(block)
     return metadata.describe_tiff(*blocks)
 
 
