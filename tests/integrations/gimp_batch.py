@@ -94,6 +94,22 @@ def deep():
     return said
 
 
+def masked():
+    """A layer within a group, whose mask is selected."""
+    image = load("photo.png")
+    layer = image.get_layers()[0]
+    layer.set_name("inner")
+    group = Gimp.GroupLayer.new(image, "set")
+    image.insert_layer(group, None, 0)
+    image.reorder_item(layer, group, 0)
+    layer.add_mask(layer.create_mask(Gimp.AddMaskType.WHITE))
+    mask = layer.get_mask()
+    said = plug_in(image, [mask], layers="reflection")
+    said["inside"] = [child.get_name() for child in group.get_children()]
+    image.delete()
+    return said
+
+
 def faults():
     image = load("photo.png")
     layers = image.get_layers()
@@ -107,5 +123,5 @@ def faults():
     return said
 
 
-found = {case.__name__: case() for case in (photo, deep, faults)}
+found = {case.__name__: case() for case in (photo, deep, masked, faults)}
 (FOLDER / "found.json").write_text(json.dumps(found))

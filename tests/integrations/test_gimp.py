@@ -62,6 +62,8 @@ def test_the_plug_in_adds_what_the_command_writes(tmp_path, real_command):
     script = Path(__file__).with_name("gimp_batch.py")
     batch = ["--batch-interpreter", "python-fu-eval", "-b", f"exec(open({str(script)!r}).read())", "--quit"]
     where = {"GIMP3_DIRECTORY": str(folder), "DEREFLECT_TEST_FOLDER": str(tmp_path)}
+    (tmp_path / "tmp").mkdir()
+    where["TMPDIR"] = str(tmp_path / "tmp")
     done = gimp([*GIMP, "--no-interface", *batch], tmp_path, **where)
     assert (tmp_path / "found.json").exists(), done.stdout + done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
@@ -87,6 +89,10 @@ def test_the_plug_in_adds_what_the_command_writes(tmp_path, real_command):
     expected = separated(real_command, tmp_path / "deep.png", tmp_path / "own")["transmission"]
     assert np.array_equal(result, expected)
 
+    masked = found["masked"]
+    assert masked["status"] == "success", masked["error"]
+    assert masked["inside"] == ["inner reflection", "inner"]
+
     *faults, after = found["faults"]
     assert [fault["status"] for fault in faults] == ["execution-error"] * 3
     assert "dereflect: /nowhere/dereflect: no such command" in faults[0]["error"]
@@ -94,7 +100,7 @@ def test_the_plug_in_adds_what_the_command_writes(tmp_path, real_command):
     assert "raise it with --max-pixels" in faults[2]["error"]
     assert all("\n" not in fault["error"] for fault in faults)
     assert len(after["layers"]) == 1
-    assert not list(Path("/tmp").glob("dereflect-gimp-*")), "a working folder was left behind"
+    assert not list((tmp_path / "tmp").glob("dereflect-gimp-*")), "a working folder was left behind"
 
 
 @pytest.mark.slow

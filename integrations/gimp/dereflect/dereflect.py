@@ -95,13 +95,16 @@ def _add_arguments(procedure):
 def run(procedure, run_mode, image, drawables, config, data):
     """Ask in a dialog where there is one, separate, and say what went wrong in GIMP's own way."""
     status = Gimp.PDBStatusType
-    if len(drawables) != 1 or not isinstance(drawables[0], Gimp.Layer):
+    layer = drawables[0] if len(drawables) == 1 else None
+    if isinstance(layer, Gimp.LayerMask):
+        layer = Gimp.Layer.from_mask(layer)
+    if not isinstance(layer, Gimp.Layer):
         return procedure.new_return_values(status.CALLING_ERROR, GLib.Error("dereflect: select one layer"))
     if run_mode == Gimp.RunMode.INTERACTIVE and not _ask(procedure, config):
         return procedure.new_return_values(status.CANCEL, None)
     try:
         with working_folder() as folder:
-            _separate(image, drawables[0], config, folder)
+            _separate(image, layer, config, folder)
     except Stopped:
         return procedure.new_return_values(status.CANCEL, None)
     except Failed as error:
