@@ -12,7 +12,7 @@ import { gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
 
-import { page } from "./page.mjs";
+import { POLICY, page } from "./page.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const shared = join(here, "../src/dereflect/web/page");
@@ -53,23 +53,31 @@ const plain = ({ traits, metadata, ...facts }) => ({
   format: 1, input: "blended", outputs: "transmission,reflection", ...facts, ...traits, ...metadata,
 });
 
-/** Compress a file under a name that tells its content. The ending says nothing, so that no host unpacks it by itself. */
-function compressed(content, folder, stem) {
+const print = (...contents) => contents.reduce((hash, content) => hash.update(content), createHash("sha256")).digest("hex").slice(0, 12);
+
+/** Compress a file. Its ending says nothing, so that no host unpacks it by itself. */
+function compressed(content, path) {
   const packed = gzipSync(content, { level: 9 });
-  const name = `${stem}-${createHash("sha256").update(packed).digest("hex").slice(0, 12)}.bin`;
-  mkdirSync(join(out, folder), { recursive: true });
-  writeFileSync(join(out, folder, name), packed);
-  return { file: name, bytes: packed.length };
+  writeFileSync(join(out, path), packed);
+  return packed.length;
+}
+
+/** Names of large files tell their content, so that what a browser has kept is never taken for another. */
+function layModel(content) {
+  const file = `model-${print(content)}.bin`;
+  return { file, bytes: compressed(content, `page/${file}`) };
 }
 
 function layRuntimes() {
   const found = {};
-  for (const [place, [script, glue, binary]] of Object.entries(RUNTIMES)) {
-    const folder = `page/ort-${place}`;
-    const { file, bytes } = compressed(readFileSync(join(runtime, binary)), folder, "runtime");
+  for (const [place, names] of Object.entries(RUNTIMES)) {
+    const [script, glue, binary] = names.map((name) => readFileSync(join(runtime, name)));
+    const folder = `ort-${place}-${print(script, glue, binary)}`;
+    mkdirSync(join(out, "page", folder));
     // Named .js: some hosts give .mjs a type that browsers do not run.
-    for (const [from, to] of [[script, "ort.js"], [glue, "glue.js"]]) cpSync(join(runtime, from), join(out, folder, to));
-    found[place] = { script: "ort.js", glue: "glue.js", binary: file, bytes };
+    writeFileSync(join(out, "page", folder, "ort.js"), script);
+    writeFileSync(join(out, "page", folder, "glue.js"), glue);
+    found[place] = { folder, bytes: compressed(binary, `page/${folder}/runtime.bin`) };
   }
   return found;
 }
@@ -90,7 +98,7 @@ function describe({ content, facts }) {
     },
     input: facts.input,
     outputs: { transmission, reflection },
-    model: compressed(content, "page", "model"),
+    model: layModel(content),
     runtime: layRuntimes(),
   };
 }
@@ -102,7 +110,7 @@ async function bundle(constants) {
     entryPoints: { main: join(here, "src/main.js"), worker: join(here, "src/worker.js") },
     outdir: join(out, "page"),
   });
-  await build({ ...common, format: "iife", entryPoints: [join(here, "src/service_worker.js")], outdir: out, define: constants });
+  await build({ ...common, format: "iife", entryPoints: [join(here, "src/service_worker.js")], outdir: out, define: { ...constants, POLICY: JSON.stringify(POLICY) } });
 }
 
 const files = (folder) => readdirSync(folder, { withFileTypes: true, recursive: true })
@@ -122,12 +130,11 @@ await bundle({ SHELL: "[]", VERSION: '""' });
 
 const heavy = (name) => name.endsWith(".bin") || name.startsWith("page/ort-");
 const shell = files(out).filter((name) => !heavy(name) && name !== "service_worker.js");
-const print = createHash("sha256");
-for (const name of shell.toSorted()) print.update(readFileSync(join(out, name)));
-await bundle({ SHELL: JSON.stringify(["./", ...shell]), VERSION: JSON.stringify(print.digest("hex").slice(0, 16)) });
+const version = print(...shell.toSorted().map((name) => readFileSync(join(out, name))));
+await bundle({ SHELL: JSON.stringify(["./", ...shell]), VERSION: JSON.stringify(version) });
 
 const sizes = Object.fromEntries(files(out).map((name) => [name, statSync(join(out, name)).size]));
-const first = (place) => Object.entries(sizes).filter(([name]) => !heavy(name) || !name.startsWith("page/ort-") || name.startsWith(`page/ort-${place}/`))
+const first = (place) => Object.entries(sizes).filter(([name]) => !heavy(name) || !name.startsWith("page/ort-") || name.startsWith(`page/ort-${place}-`))
   .reduce((sum, [, size]) => sum + size, 0);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 console.log(`${out}: first load ${megabytes(first("wasm"))} by WebAssembly, ${megabytes(first("webgpu"))} by WebGPU`);

@@ -1,6 +1,7 @@
 // The page of `serve` as a page of its own: the same HTML, with what a static page has to say for itself in its head.
 
-const POLICY = [
+/** What the page may load: from its own host alone. */
+export const POLICY = [
   "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "style-src 'self'", "connect-src 'self'", "worker-src 'self'",
   "img-src 'self' blob: data:", "manifest-src 'self'", "form-action 'none'", "base-uri 'none'",
 ].join("; ");

@@ -2,7 +2,6 @@
 
 import { mirror, padded } from "./inference/plan.js";
 
-const PARTS = { webgpu: "ort-webgpu", wasm: "ort-wasm" }; // folders of the runtime, as build.mjs lays them
 const MOST_THREADS = 8;
 
 /** Fetch a file that was compressed by gzip at the build; `onShare` hears how much has come. */
@@ -32,9 +31,9 @@ export class Network {
    * @param {(words: string, share: number|null) => void} tell
    */
   static async load(facts, base, place, tell) {
-    const folder = new URL(`${PARTS[place]}/`, base);
-    const { runtime } = facts;
-    const total = facts.model.bytes + runtime[place].bytes;
+    const runtime = facts.runtime[place];
+    const lies = (name) => new URL(`${runtime.folder}/${name}`, base);
+    const total = facts.model.bytes + runtime.bytes;
     const come = { model: 0, runtime: 0 };
     const count = (part, bytes) => (share) => {
       come[part] = share * bytes;
@@ -42,12 +41,12 @@ export class Network {
     };
     const [model, binary, ort] = await Promise.all([
       fetched(new URL(facts.model.file, base), facts.model.bytes, count("model", facts.model.bytes)),
-      fetched(new URL(runtime[place].binary, folder), runtime[place].bytes, count("runtime", runtime[place].bytes)),
-      import(new URL(runtime[place].script, folder).href),
+      fetched(lies("runtime.bin"), runtime.bytes, count("runtime", runtime.bytes)),
+      import(lies("ort.js").href),
     ]);
     tell("Preparing the model", null);
     ort.env.wasm.wasmBinary = binary.buffer;
-    ort.env.wasm.wasmPaths = { mjs: new URL(runtime[place].glue, folder).href };
+    ort.env.wasm.wasmPaths = { mjs: lies("glue.js").href };
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
     ort.env.logLevel = "error";
     const session = await ort.InferenceSession.create(model, { executionProviders: [place], graphOptimizationLevel: "all", logSeverityLevel: 3 });

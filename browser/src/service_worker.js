@@ -1,15 +1,14 @@
 // Keeps the page for times without a connection, and gives its files the headers under which a browser lets the model use
-// several threads. The build puts in VERSION and SHELL, the names of the page's small files.
+// several threads. The build puts in the page's POLICY, VERSION, and SHELL, the names of the page's small files.
 
-/* global VERSION, SHELL */
+/* global POLICY, VERSION, SHELL */
 const CACHE = `dereflect-${VERSION}`;
 const LARGE = "dereflect-large"; // model and runtime, whose names tell their content
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
-  "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
-    + "worker-src 'self'; img-src 'self' blob: data:; manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
+  "Content-Security-Policy": `${POLICY}; frame-ancestors 'self'`,
   "X-Content-Type-Options": "nosniff",
 };
 const isLarge = (url) => /\/page\/(ort-|model-)/.test(url.pathname);
@@ -36,9 +35,9 @@ async function tidy() {
   const description = await (await caches.match(new URL("page/model.json", self.registration.scope)))?.json();
   if (!description) return;
   const cache = await caches.open(LARGE);
-  const current = [description.model.file, ...Object.values(description.runtime).map(({ binary }) => binary)];
+  const current = [description.model.file, ...Object.values(description.runtime).map(({ folder }) => folder)];
   for (const request of await cache.keys()) {
-    if (request.url.endsWith(".bin") && !current.some((name) => request.url.endsWith(name))) await cache.delete(request);
+    if (!current.some((name) => request.url.includes(name))) await cache.delete(request);
   }
 }
 
