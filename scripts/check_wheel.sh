@@ -37,7 +37,7 @@ for layer in transmission reflection; do
   test -s "out/window_$layer.jpg" || { echo "out/window_$layer.jpg was not written"; exit 1; }
 done
 "$dereflect" models > models.txt
-grep -q '^default: ' models.txt
+grep -q '^default ' models.txt
 "$dereflect" train --help > help.txt
 grep -q RECIPE help.txt
 
