@@ -118,7 +118,7 @@ def main() -> None:
                 row = {
                     "form": form,
                     "size": size,
-                    "file": round(files[form].stat().st_size / 1e6, 1) if form in files else None,
+                    "file": f"{files[form].stat().st_size / 1e6:.1f} MB" if form in files else None,
                     **{key: float(f"{found[key]:.3g}") for key in ("seconds", "wall")},
                     "mebibytes": found["mebibytes"],
                     "dtype": found["dtype"],

@@ -72,7 +72,8 @@ def _notes(machines: list[str]) -> list[str]:
     notes = [
         "PSNR: of the transmission in dB, as its authors published it; all photos: the field's 494. The "
         "default model was measured on other photos: `dereflect models show default`.",
-        "s/Mpx, MiB: one photo of a megapixel, and the most memory meanwhile; ~: an estimate.",
+        "s/Mpx, MiB: one photo of a megapixel at the size at which the model runs, and the most memory "
+        "meanwhile; ~: an estimate.",
     ]
     if machines:
         notes.append(f"Measured on {'; '.join(machines)}.")
