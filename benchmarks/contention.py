@@ -38,6 +38,12 @@ POLICIES = {
     "spinning": {"GOMP_SPINCOUNT": "300000"},
 }
 Environment = dict[str, str]
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:  # also where this benchmark is killed
+    sum(range(1_000_000))
+"""
 
 
 def environment(policy: Environment) -> Environment:
@@ -59,7 +65,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """Other programs that want a core each."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
     finally:
