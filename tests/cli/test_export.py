@@ -45,3 +45,10 @@ def test_a_file_of_another_kind_is_one_line(dereflect, tmp_path):
     assert len(done.lines) == 1
     assert str(file) in done.lines[0]
     assert "not a readable ONNX file" in done.lines[0]
+
+
+def test_a_model_without_an_exported_form_is_told_before_its_weights_are_asked_for(dereflect, tmp_path):
+    done = dereflect("export", "dsit", tmp_path / "dsit.onnx")
+    assert done.code == 2
+    assert len(done.lines) == 1
+    assert "models of dsit cannot be exported; those of default" in done.lines[0]

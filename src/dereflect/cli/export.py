@@ -59,7 +59,10 @@ def export(
     """
     from dereflect.catalog import CARDS, load_method
     from dereflect.export.writing import export as write
+    from dereflect.export.writing import exported_form
 
+    if model in CARDS:  # told before gigabytes of weights are asked for
+        exported_form(CARDS[model].family, model)
     method, name = load_method(model, parse_settings(settings))
     licence = CARDS[name].licence if name in CARDS else "not stated"
     result = write(

@@ -65,10 +65,7 @@ def export(
         InputError: the file cannot be written, or is there already.
         ModelError: a method that cannot be exported, or an operator that ONNX or onnxruntime lacks.
     """
-    reference = FAMILIES.get(method.family) and family(method.family).traced
-    if not reference:
-        can = ", ".join(one.name for one in families() if one.traced)
-        raise ModelError(name, f"models of {method.family} cannot be exported; those of {can} can")
+    reference = exported_form(method.family, name)
     try:
         import onnx_ir  # noqa: F401
         import onnxruntime
@@ -95,6 +92,19 @@ def export(
         _save(model, description, temporary)
         megabytes = temporary.stat().st_size / 1e6
     return Exported(description, megabytes, mean, largest)
+
+
+def exported_form(family_name: str, name: str) -> str:
+    """Where a family's form for ONNX is built, for `Family.resolve`; `name` is the model's, for the error.
+
+    Raises:
+        ModelError: its models cannot be exported; names the families whose models can.
+    """
+    reference = family(family_name).traced if family_name in FAMILIES else ""
+    if not reference:
+        can = ", ".join(one.name for one in families() if one.traced)
+        raise ModelError(name, f"models of {family_name} cannot be exported; those of {can} can")
+    return reference
 
 
 def trace(traced: nn.Module, traits: Traits, name: str) -> Any:
