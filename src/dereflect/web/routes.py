@@ -38,7 +38,7 @@ from dereflect.web.schemas import (
     StrokesField,
     problems,
 )
-from dereflect.web.service import Answer, RenderOptions, Service, StoredJob
+from dereflect.web.service import Answer, RenderOptions, Service, StoredJob, StoredSeparation
 from dereflect.web.uploads import check_photo, check_picture, content_disposition
 
 router = APIRouter()
@@ -131,9 +131,7 @@ async def show_preview(
     service: ServiceDependency, identity: Identity, layer: Literal["photo", "transmission", "reflection"]
 ) -> Response:
     """A small sRGB copy of the photo or a layer, for a browser."""
-    finished = _find(service, identity).finished
-    if finished is None:
-        raise HTTPException(409, "the job is not finished")
+    finished = _finished(_find(service, identity))
     return Response(finished.previews[layer], media_type="image/jpeg", headers=_PRIVATE)
 
 
@@ -150,9 +148,7 @@ async def correct_preview(
     strokes: Annotated[UploadFile, File(description=STROKES)],
 ) -> Response:
     """A small sRGB copy of a layer as strokes have it; the network does not run again."""
-    finished = _find(service, identity).finished
-    if finished is None:
-        raise HTTPException(409, "the job is not finished")
+    finished = _finished(_find(service, identity))
     said = await _read(service, "strokes", strokes)
     job = _queued(lambda: service.correct(finished, layer, said or b""))
     return Response(await _wait(request, job), media_type="image/jpeg", headers=_PRIVATE)
@@ -176,9 +172,7 @@ async def render(
 ) -> Response:
     """Write a finished job at any strength and mask, in full size; the network does not run again."""
     stored = _find(service, identity)
-    finished = stored.finished
-    if finished is None:
-        raise HTTPException(409, "the job is not finished")
+    finished = _finished(stored)
     region, said = await _read(service, "mask", mask), await _read(service, "strokes", strokes)
     render = RenderOptions(layers, format, strength, region, said, metadata)
     job = _queued(lambda: service.finish(stored, finished, render))
@@ -225,6 +219,13 @@ def _find(service: Service, identity: str) -> StoredJob:
     if stored is None:
         raise HTTPException(404, "no such job, or it was forgotten")
     return stored
+
+
+def _finished(stored: StoredJob) -> StoredSeparation:
+    finished = stored.finished
+    if finished is None:
+        raise HTTPException(409, "the job is not finished")
+    return finished
 
 
 def _state(service: Service, identity: str, stored: StoredJob) -> JobState:
