@@ -1,49 +1,28 @@
 // The region to work on: a soft brush paints a canvas whose opacity counts.
 
-import { refresh } from "./painting.js";
+import { Layer } from "./layer.js";
 
 const TINT = "rgb(255 70 160 / .38)";
 
-const canvas = document.createElement("canvas");
-let painted = false;
-let changed = () => {};
-
-/** What to do when the region has changed. */
-export function onChange(listener) { changed = listener; }
-
-/** The canvas, whose opacity says where to work; null while nothing was painted, which means everywhere. */
-export const mask = () => (painted ? canvas : null);
-
-/** Begin anew for a picture of this size. */
-export function reset(width, height) {
-  Object.assign(canvas, { width, height });
-  painted = false;
-}
-
-/** Forget what was painted. */
-export function clear() {
-  reset(canvas.width, canvas.height);
-  refresh();
-  changed();
-}
+/** Its opacity says where to work; nothing painted means everywhere. */
+export const layer = new Layer();
 
 /** The brush; see `painting.js`. */
 export const brush = {
   dab(x, y, radius, erasing) {
-    const context = canvas.getContext("2d");
-    const soft = context.createRadialGradient(x, y, radius * 0.45, x, y, radius);
-    soft.addColorStop(0, "rgb(255 255 255 / 1)");
-    soft.addColorStop(1, "rgb(255 255 255 / 0)");
-    context.globalCompositeOperation = erasing ? "destination-out" : "source-over";
-    context.fillStyle = soft;
-    context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-    if (!erasing) painted = true;
+    layer.paint(erasing, (context) => {
+      const soft = context.createRadialGradient(x, y, radius * 0.45, x, y, radius);
+      soft.addColorStop(0, "rgb(255 255 255 / 1)");
+      soft.addColorStop(1, "rgb(255 255 255 / 0)");
+      context.fillStyle = soft;
+      context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+    });
   },
   tint(context) {
-    context.drawImage(canvas, 0, 0);
+    context.drawImage(layer.canvas, 0, 0);
     context.globalCompositeOperation = "source-in";
     context.fillStyle = TINT;
-    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.fillRect(0, 0, layer.canvas.width, layer.canvas.height);
   },
-  changed: () => changed(),
+  changed: () => layer.onChange(),
 };

@@ -137,15 +137,15 @@ function present(file) {
   element("correcting").textContent = "";
   if (file !== shown) { // the same photo again keeps what was painted
     painting.reset(width, height);
-    region.reset(width, height);
-    strokes.reset(width, height);
+    region.layer.reset(width, height);
+    strokes.layer.reset(width, height);
     offer(engine.formats(result.facts));
   }
   shown = file;
   pick();
   describe(result.facts);
   update();
-  if (strokes.drawing()) correct();
+  if (strokes.layer.drawing) correct();
 }
 
 /** Offer formats of downloads; one that was chosen before stays chosen. */
@@ -164,10 +164,10 @@ function describe(facts) {
 
 function update() {
   cancelAnimationFrame(redraw);
-  redraw = requestAnimationFrame(() => draw(strength.value / 100, region.mask()));
+  redraw = requestAnimationFrame(() => draw(strength.value / 100, region.layer.drawing));
   const value = Number(strength.value);
   const words = value === 0 ? "The photo as it was"
-    : value > 0 && result?.facts.reflection_found === false && !strokes.drawing() ? "There is no reflection to remove"
+    : value > 0 && result?.facts.reflection_found === false && !strokes.layer.drawing ? "There is no reflection to remove"
     : value === 100 ? "The reflection is removed"
     : value === -100 ? "Only the reflection"
     : value > 0 ? "A part of the reflection is removed" : "The scene fades, the reflection stays";
@@ -197,7 +197,7 @@ async function correct() {
   if (own.signal.aborted) return;
   element("correcting").textContent = "Taking it into account";
   try {
-    const found = strokes.drawing() ? await engine.correct(id, strokes.drawing(), own.signal) : null;
+    const found = strokes.layer.drawing ? await engine.correct(id, strokes.layer.drawing, own.signal) : null;
     if (own.signal.aborted || result?.id !== id) {
       drop(found);
       return;
@@ -220,8 +220,8 @@ async function download(button, layers) {
   button.textContent = "Writing the file";
   const whole = layers === "reflection"; // the reflection is always given in full
   const wish = {
-    layers, strength: whole ? 1 : strength.value / 100, mask: whole ? null : region.mask(), format: element("format").value,
-    strokes: strokes.drawing(),
+    layers, strength: whole ? 1 : strength.value / 100, mask: whole ? null : region.layer.drawing, format: element("format").value,
+    strokes: strokes.layer.drawing,
   };
   try {
     let file;
@@ -266,9 +266,9 @@ function listen() {
     const bright = element("reflection").classList.toggle("bright");
     event.currentTarget.setAttribute("aria-pressed", String(bright));
   });
-  element("clear").addEventListener("click", () => (element("correct").checked ? strokes : region).clear());
-  region.onChange(update);
-  strokes.onChange(correct);
+  element("clear").addEventListener("click", () => (element("correct").checked ? strokes : region).layer.clear());
+  region.layer.onChange = update;
+  strokes.layer.onChange = correct;
   element("download").addEventListener("click", (event) => download(event.currentTarget, "transmission"));
   element("download-reflection").addEventListener("click", (event) => download(event.currentTarget, "reflection"));
 }
