@@ -193,6 +193,13 @@ def test_what_is_there_is_kept_unless_overwritten(exported, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("option", ["dtype", "weights"])
+def test_an_unknown_number_format_is_named_before_the_work(tmp_path, option):
+    with pytest.raises(InputError, match=r"int4: unknown; one of .*float16") as caught:
+        export(small_default(), tmp_path / "model.onnx", name="small", **{option: "int4"})
+    assert caught.value.option == option
+
+
 def test_methods_without_a_traced_form_are_refused(tmp_path):
     with pytest.raises(ModelError, match="x: models of share cannot be exported; those of default"):
         export(Share(), tmp_path / "x.onnx", name="x")

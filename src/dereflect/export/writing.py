@@ -62,9 +62,12 @@ def export(
 
     Raises:
         MissingExtra: a package of the extra is not installed.
-        InputError: the file cannot be written, or is there already.
+        InputError: the file cannot be written, or is there already; an unknown `dtype` or `weights`.
         ModelError: a method that cannot be exported, or an operator that ONNX or onnxruntime lacks.
     """
+    for option, word, known in (("dtype", dtype, DTYPES), ("weights", weights, WEIGHTS)):
+        if word not in known:
+            raise InputError(word, f"unknown; one of {', '.join(known)}", option=option)
     reference = exported_form(method.family, name)
     try:
         import onnx_ir  # noqa: F401

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-
-Options = Mapping[str, str]
-"""Free settings of a method as strings (``--set key=value``), e.g. ``{"k": "0.2", "vgg": "vgg19.pth"}``."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` by methods that work in many steps."""
