@@ -1,4 +1,23 @@
+"""A batch's job, and what it leaves at its destination."""
+
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+from dereflect.batch import BatchJob
+from dereflect.batch.manifest import Manifest
+from dereflect.batch.store import Store
+
+MakePhotos = Callable[[int], Path]
+
+
+def rows(destination: Path) -> dict[str, dict]:
+    return {row["path"]: row for row in Manifest(Store(destination)).table().to_pylist()}
+
+
+def job_of(source: Path, model: Path, **changes) -> BatchJob:
+    destination = source.parent / "out"
+    return replace(BatchJob(str(source), str(destination), str(model)), **changes)
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from batch_outputs import outputs
+from batch_outputs import outputs, rows
 from PIL import Image
 
 from dereflect import images, leftovers
@@ -21,10 +21,6 @@ ON_UNIX = pytest.mark.skipif(sys.platform == "win32", reason="names are text on 
 
 def job(source: Path, model: Path, **changes) -> BatchJob:
     return BatchJob(str(source), str(source.parent / "out"), str(model), **changes)
-
-
-def rows(destination: Path) -> dict[str, dict]:
-    return {row["path"]: row for row in Manifest(Store(destination)).table().to_pylist()}
 
 
 @ON_UNIX
