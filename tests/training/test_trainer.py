@@ -108,6 +108,16 @@ def test_old_checkpoints_go_and_the_newest_stay(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
 
 
+@pytest.mark.parametrize(("minutes", "validated"), [(0, [1, 2, 3]), (1000, [3])])
+def test_a_checkpoint_validates_when_it_is_due_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, validated: list[int]
+) -> None:
+    monkeypatch.setattr(ToyObjective, "validate", lambda self: {"gain": 1.0})
+    run(tmp_path, steps=3, checkpoint_minutes=1e-9, validate_minutes=minutes)
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "valid_gain" in r] == validated
+
+
 def test_the_exported_model_holds_the_averaged_weights(tmp_path: Path) -> None:
     trainer, objective = run(tmp_path)
     assert trainer.average is not None

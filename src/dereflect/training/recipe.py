@@ -40,6 +40,9 @@ class Schedule(Strict):
     log_every: int = Field(20, gt=0, description="steps between log lines")
     checkpoint_minutes: float = Field(10, gt=0, description="minutes between checkpoints")
     keep_checkpoints: int = Field(2, gt=0)
+    validate_minutes: float = Field(
+        0, ge=0, description="minutes between validations, made at checkpoints; 0: at every one"
+    )
     stop_minutes: float | None = Field(None, gt=0, description="stop after this long, with a checkpoint")
     resume: Literal["auto", "never"] | str = Field("auto", description="auto, never, or a checkpoint folder")
 

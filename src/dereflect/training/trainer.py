@@ -109,7 +109,7 @@ class Trainer:
             _tidy(self.folder)
             write_text(self.recipe.model_dump_json(indent=2), self.folder / "recipe.json")
         log = RunLog(self.folder, chief, self.step, self.step == self.total_steps)
-        started = last_saved = time.monotonic()
+        started = last_saved = last_validated = time.monotonic()
         saved_step = -1
         with contextlib.closing(self._batches()) as batches:
             while self.step < self.total_steps:
@@ -121,8 +121,10 @@ class Trainer:
                 now = time.monotonic()
                 stop = schedule.stop_minutes is not None and now - started > 60 * schedule.stop_minutes
                 if self._agreed(stop or now - last_saved > 60 * schedule.checkpoint_minutes):
-                    self.save(log)
+                    due = stop or now - last_validated >= 60 * schedule.validate_minutes
+                    self.save(log, due or self.step == self.total_steps)
                     last_saved, saved_step = time.monotonic(), self.step
+                    last_validated = last_saved if due else last_validated
                     if self._agreed(stop):
                         break
         if saved_step != self.step:
@@ -211,8 +213,8 @@ class Trainer:
 
     # Checkpoints: <output>/checkpoints/step-00001234/state.pt, complete or absent.
 
-    def save(self, log: RunLog) -> None:
-        """Validate, and write the exported model and a checkpoint.
+    def save(self, log: RunLog, validate: bool = True) -> None:
+        """Validate unless told otherwise, and write the exported model and a checkpoint.
 
         The checkpoint comes last: a run that was killed before it does all of this again, and one that was
         killed after it has nothing left to do. Older checkpoints beyond `keep_checkpoints` are removed.
@@ -223,8 +225,10 @@ class Trainer:
             accelerator.wait_for_everyone()
             return
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            log.write(self.step, {f"valid_{key}": value for key, value in objective.validate().items()}, 0)
-            log.show(self.step, objective)
+            if validate:
+                found = {f"valid_{key}": value for key, value in objective.validate().items()}
+                log.write(self.step, found, 0)
+                log.show(self.step, objective)
             objective.export(str(self.folder / "model"))
         state: dict[str, Any] = {
             "step": self.step,
