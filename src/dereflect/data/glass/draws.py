@@ -87,7 +87,7 @@ def draw(mix: GlassMix, rng: np.random.Generator) -> Draws:
     black, white, power = _scene(kind, rng)
     additive = rng.random() < mix.additive
     glass = rng.random() >= mix.identity
-    ratio = math.exp(rng.uniform(math.log(0.03), math.log(2.0))) if glass else 0.0
+    ratio = _ratio(mix, rng) if glass else 0.0
     as_it_is = additive and glass and rng.random() < 0.6
     numbers = {
         "scene": SCENES.index(kind),
@@ -149,6 +149,12 @@ def _scene(kind: str, rng: np.random.Generator) -> tuple[Numbers, Numbers, float
     else:
         white, power = rng.uniform(0.12, 0.6), rng.uniform(1.0, 1.8)
     return black * balance, np.minimum(white * balance, 1.0), power
+
+
+def _ratio(mix: GlassMix, rng: np.random.Generator) -> float:
+    """Mean light of the mirrored scene relative to the scene's, in [0.03, 3]."""
+    faintest, strongest = (0.4, 3.0) if rng.random() < mix.strong else (0.03, 0.4)
+    return math.exp(rng.uniform(math.log(faintest), math.log(strongest)))
 
 
 def _passed(mix: GlassMix, rng: np.random.Generator) -> Numbers:

@@ -35,6 +35,8 @@ class GlassMix:
     """Glass that takes light from the scene, or adds a little by the camera's exposure."""
     additive: float = 0.3
     """Display values add, instead of light (the rule of synthetic test sets of the field)."""
+    strong: float = 0.38
+    """Reflections with more than 0.4 times the scene's light, up to three times; the others have less."""
     sharp: float = 0.5
     """Reflections about as sharp as the scene."""
     depth: float = 0.3
