@@ -10,13 +10,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from dereflect import control_groups
 
 STATISTICS = Path("/proc/stat")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_settled: str | None = None
 
 
 def allowed() -> int:
@@ -48,8 +49,14 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
 
     Does nothing once PyTorch is loaded, or where the user has said how many.
     """
+    global _settled
     if "torch" not in sys.modules and not any(map(environment.get, _THREADS)) and available() < allowed():
-        environment["OMP_NUM_THREADS"] = str(available())
+        _settled = environment["OMP_NUM_THREADS"] = str(available())
+
+
+def threads_chosen(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the user has said how many threads there shall be, and not `settle`."""
+    return any(environment.get(name) not in (None, "", _settled) for name in _THREADS)
 
 
 class CoreMeter:

@@ -26,7 +26,7 @@ from dereflect.inference.run import BatchRunner, batches, run
 from dereflect.inference.stripes import stripes
 from dereflect.inference.strokes import Strokes, read_strokes
 from dereflect.methods.contract import Method, Progress
-from dereflect.nn import waiting
+from dereflect.nn import sharing
 from dereflect.separation import Separation, TensorSeparation
 
 
@@ -74,7 +74,7 @@ class Separator:
         bound_kernel_cache()
         self.device, self.remark, self.dtype = choose_place(method, device, dtype)
         if self.device.type == "cpu":
-            waiting.suit_machine()
+            sharing.suit_machine()
         self.method = method.prepare(self.device, self.dtype)
         self.name = name or getattr(method, "family", type(method).__name__)
         self.tile = tile
@@ -84,7 +84,7 @@ class Separator:
         self.max_pixels = max_pixels
         self.raw_space = raw_space
         self.memory = memory
-        self._network = BatchRunner(self.method, self.device)
+        self._network = BatchRunner(self.method, self.device, self.dtype)
 
     @property
     def running(self) -> str:
@@ -334,6 +334,7 @@ def load(
         ModelError: nothing of that name, or weights that cannot be used.
         InputError: a setting that cannot be followed on this machine.
     """
+    sharing.suit_machine(fewer=True)  # weights are only read and converted
     method, name = load_method(settled(source, str(settings.get("device", "auto"))), options)
     return Separator(method, name=name, **settings)
 

@@ -15,7 +15,7 @@ from dereflect.errors import InputError, Remedy
 from dereflect.inference.plan import Quality
 from dereflect.inference.prepare import Layers, Prepared
 from dereflect.methods.contract import Method, Progress
-from dereflect.nn import waiting
+from dereflect.nn import sharing
 
 BEST_SCALES = (1.0, 0.75)
 """Sizes, relative to the fast one, that ``quality="best"`` averages, each as it is and mirrored."""
@@ -34,10 +34,12 @@ class BatchRunner:
     Attributes:
         method: after `Method.prepare`.
         device: where it is.
+        dtype: in which it computes.
     """
 
     method: Method
     device: torch.device
+    dtype: torch.dtype = torch.float32
 
     def __call__(
         self, batch: Tensor, seed: int, quality: Quality = "fast", progress: Progress | None = None
@@ -83,7 +85,7 @@ class BatchRunner:
         # The noise is drawn on the CPU, so that a seed means the same on every device.
         generator = torch.Generator().manual_seed(seed) if traits.random else None
         if self.device.type == "cpu":
-            waiting.suit_machine()
+            sharing.suit_machine(fewer=self.dtype == torch.bfloat16)
         try:
             layers = self.method(padded.to(self.device), generator=generator, progress=progress)
         except (MemoryError, RuntimeError) as error:

@@ -4,8 +4,8 @@ The OpenMP library that PyTorch brings on Linux (GCC's) lets a thread that has d
 spin for milliseconds until the others have done theirs. Alone on a machine nothing is faster. Where another
 program wants a core as well, the thread that spins takes it away from the very thread that it waits for, and
 a photo takes many times as long. The setting is read once, when the library is loaded. But the library spins
-shortly of its own accord while it has more threads than there are cores. So while other programs are busy, a
-team of threads is kept that sleeps. Those at work are as many as ever: no bit of a result changes.
+shortly of its own accord while it has more threads than there are cores. So a team of threads that sleeps
+makes the others wait shortly. Those at work are as many as ever: no bit of a result changes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,9 @@ import os
 import threading
 from typing import Any
 
-import torch
-
 from dereflect import cores
 from dereflect.nn.threads import loaded
 
-BUSY, CALM = 0.3, 0.15
-"""Cores that others must take from this program before threads wait shortly, and below which no longer."""
 _CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Settings of the user's that say how threads wait, and win."""
 
@@ -48,41 +44,29 @@ class _Sleepers:
         self._leader.join()
 
 
-class _Waiting:
-    """Which way of waiting is in force in this process."""
-
-    def __init__(self) -> None:
-        self.sleepers: _Sleepers | None = None
-        self.lock = threading.Lock()
-
-    def suit(self) -> None:
-        """Look, and keep sleepers or leave them."""
-        taken = cores.METER.others()
-        if taken is None:
-            return
-        taken -= cores.allowed() - torch.get_num_threads()  # of cores that we leave free anyway
-        if self.sleepers is None and taken > BUSY:
-            parallel = _gomp()
-            if parallel is not None:
-                self.sleepers = _Sleepers(parallel, cores.allowed())
-        elif self.sleepers is not None and taken < CALM:
-            self.sleepers.leave()
-            self.sleepers = None
+_sleepers: _Sleepers | None = None
 
 
-def suit_machine() -> None:
-    """Choose how threads wait by what other programs do: call it before work of some hundredths of a second.
+def chosen_by_user() -> bool:
+    """Whether a setting of the user's says how threads wait."""
+    return any(map(os.environ.get, _CHOSEN))
 
-    Looks a few times a second at most. Leaves it to the user who has set ``OMP_WAIT_POLICY`` or
-    ``GOMP_SPINCOUNT``; one thread waits for none.
-    """
-    if torch.get_num_threads() == 1 or any(map(os.environ.get, _CHOSEN)):
-        return
-    if _waiting.lock.acquire(blocking=False):  # another thread is looking
-        try:
-            _waiting.suit()
-        finally:
-            _waiting.lock.release()
+
+def wait_shortly(shortly: bool) -> None:
+    """Let the threads of this process wait shortly for one another from now on, or long."""
+    global _sleepers
+    if shortly and _sleepers is None:
+        parallel = _gomp()
+        if parallel is not None:
+            _sleepers = _Sleepers(parallel, cores.allowed())
+    elif not shortly and _sleepers is not None:
+        _sleepers.leave()
+        _sleepers = None
+
+
+def waits_shortly() -> bool:
+    """Whether they do so now, by `wait_shortly`."""
+    return _sleepers is not None
 
 
 def _gomp() -> Any:
@@ -97,10 +81,9 @@ def _gomp() -> Any:
 
 def _forget() -> None:
     """In a forked process, which has but one thread."""
-    global _waiting
-    _waiting = _Waiting()
+    global _sleepers
+    _sleepers = None
 
 
-_waiting = _Waiting()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)

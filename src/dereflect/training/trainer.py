@@ -21,7 +21,7 @@ from dereflect.errors import MissingExtra, RecipeError, first_line
 from dereflect.files import write_text, writing
 from dereflect.leftovers import sweep
 from dereflect.methods.objective import Moment, Objective
-from dereflect.nn import waiting
+from dereflect.nn import sharing
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.log import RunLog
 from dereflect.training.recipe import Recipe, folders, objective_class
@@ -114,7 +114,7 @@ class Trainer:
         with contextlib.closing(self._batches()) as batches:
             while self.step < self.total_steps:
                 if self.accelerator.device.type == "cpu":
-                    waiting.suit_machine()
+                    sharing.suit_machine()
                 logs = self._one_step(batches)
                 if self.step % schedule.log_every == 0 or self.step == self.total_steps:
                     log.write(self.step, logs, self.samples_per_step)

@@ -1,0 +1,90 @@
+"""How PyTorch's threads share the machine with other programs: how they wait, and how many there are.
+
+Every operation ends when its last thread does. Where other programs want the cores too, that one waits for a
+core while the others idle. Then threads wait shortly for one another, which changes no bit of a result, and
+where that changes none either there is no more than one for each core that others leave free. A photo's
+result must not depend on what else the machine does: a network in float32 has as many threads as ever, since
+their number changes last digits. In bfloat16 it changed no bit in any of the sizes tried.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+
+import torch
+
+from dereflect import cores
+from dereflect.nn import waiting
+
+BUSY, CALM = 0.3, 0.15
+"""Cores that others must take from this program before threads wait shortly, and below which no longer."""
+CROWDED, ROOMY = 0.6, 0.35
+"""The same for threads that are left out in bfloat16."""
+
+
+class _Share:
+    """What this process does about others."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.spared = 0
+        self._given = 0
+        self._set: set[int] = set()
+
+    def look(self) -> None:
+        """See what others take, and decide."""
+        taken = cores.METER.others()
+        if taken is None:
+            return
+        taken -= cores.allowed() - self.given()  # of cores that we leave free anyway
+        if taken > BUSY or taken < CALM:
+            waiting.wait_shortly(taken > BUSY)
+        if taken > CROWDED:
+            self.spared = math.ceil(taken - CALM)
+        elif taken < ROOMY:
+            self.spared = 0
+
+    def given(self) -> int:
+        """How many threads this process was given, before some were left out."""
+        now = torch.get_num_threads()
+        if now not in self._set:  # it was not us
+            self._given, self._set = now, {now}
+        return self._given
+
+    def apply(self, threads: int) -> None:
+        """Let this thread of the program work with so many; PyTorch counts for each apart."""
+        if threads != torch.get_num_threads():
+            self._set.add(threads)
+            torch.set_num_threads(threads)
+
+
+def suit_machine(fewer: bool = False) -> None:
+    """Suit this thread's next work to what other programs do: call it before some hundredths of a second.
+
+    Looks a few times a second at most. The user's own settings win: ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``
+    for how threads wait, ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` for how many there are.
+
+    Args:
+        fewer: whether fewer threads than there are cores would give the same result.
+    """
+    if _share.given() == 1 or waiting.chosen_by_user():
+        return
+    if _share.lock.acquire(blocking=False):  # another thread is looking
+        try:
+            _share.look()
+        finally:
+            _share.lock.release()
+    spared = _share.spared if fewer and not cores.threads_chosen() else 0
+    _share.apply(max(1, _share.given() - spared))
+
+
+def _forget() -> None:
+    """In a forked process, whose lock nobody holds."""
+    _share.lock = threading.Lock()
+
+
+_share = _Share()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,117 @@
+"""While others are busy PyTorch's threads wait shortly, and some stay away where that changes nothing."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import dereflect
+from dereflect import cores
+from dereflect.nn import sharing, waiting
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Set what others take of four cores, and make PyTorch compute with all of them."""
+    for name in (*waiting._CHOSEN, *cores._THREADS):
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    monkeypatch.setattr(cores, "allowed", lambda: 4)
+    told: list[float | None] = []
+    monkeypatch.setattr(cores.METER, "others", lambda: told.pop(0) if told else None)
+    torch.set_num_threads(4)
+    monkeypatch.setattr(sharing, "_share", sharing._Share())
+    yield told
+    waiting.wait_shortly(False)
+    torch.set_num_threads(before)
+
+
+def look(taken: list[float | None], cores_taken: float | None, fewer: bool = False) -> None:
+    taken[:] = [cores_taken]
+    sharing.suit_machine(fewer)
+
+
+def waits_shortly(taken: list[float | None], cores_taken: float | None) -> bool:
+    look(taken, cores_taken)
+    return waiting.waits_shortly()
+
+
+def threads(taken: list[float | None], cores_taken: float | None, fewer: bool = True) -> int:
+    look(taken, cores_taken, fewer)
+    return torch.get_num_threads()
+
+
+needs_gomp = pytest.mark.skipif(waiting._gomp() is None, reason="this PyTorch has another OpenMP library")
+
+
+@needs_gomp
+def test_threads_wait_shortly_while_others_are_busy(taken):
+    seen = [waits_shortly(taken, cores_taken) for cores_taken in (0.1, 0.8, None, 0.2, 0.1, 0.2, 2.0)]
+    assert seen == [False, True, True, True, False, False, True]
+
+
+@needs_gomp
+def test_cores_that_we_leave_free_are_nobody_s_loss(taken):
+    torch.set_num_threads(2)
+    assert not waits_shortly(taken, 2.1)
+    assert waits_shortly(taken, 2.4)
+
+
+@pytest.mark.parametrize("name", waiting._CHOSEN)
+def test_the_user_s_own_way_of_waiting_wins(taken, monkeypatch, name):
+    monkeypatch.setenv(name, "PASSIVE" if name == "OMP_WAIT_POLICY" else "5")
+    assert not waits_shortly(taken, 3.0)
+
+
+def test_one_thread_waits_for_none(taken):
+    torch.set_num_threads(1)
+    assert not waits_shortly(taken, 3.0)
+
+
+def test_there_are_threads_for_the_cores_that_others_leave(taken):
+    seen = [threads(taken, cores_taken) for cores_taken in (0.5, 1.0, None, 2.1, 0.5, 0.3, 9.0, 0.0)]
+    assert seen == [4, 3, 3, 2, 2, 4, 1, 4]
+
+
+def test_where_their_number_matters_there_are_as_many_as_ever(taken):
+    assert threads(taken, 3.0, fewer=False) == 4
+    assert threads(taken, None, fewer=True) == 1
+    assert threads(taken, None, fewer=False) == 4  # the same thread's next work
+
+
+@pytest.mark.parametrize("name", cores._THREADS)
+def test_the_user_s_own_number_of_threads_wins(taken, monkeypatch, name):
+    monkeypatch.setenv(name, "4")
+    assert threads(taken, 3.0) == 4
+
+
+def test_a_quota_s_number_of_threads_is_not_the_user_s(taken, monkeypatch):
+    monkeypatch.setattr(cores, "_settled", "4")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads(taken, 3.0) == 1
+
+
+def test_each_thread_of_the_program_follows(taken):
+    assert threads(taken, 2.0) == 2
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(threads(taken, None)))
+    other.start()
+    other.join()
+    assert seen == [2]
+
+
+def test_a_number_set_meanwhile_is_the_new_one(taken):
+    assert threads(taken, 2.0) == 2
+    torch.set_num_threads(3)
+    assert threads(taken, 0.0) == 3
+
+
+def test_the_default_model_s_result_keeps_every_bit_in_bfloat16(taken):
+    separator = dereflect.load(dtype="bfloat16")
+    picture = np.random.default_rng(0).integers(0, 256, (97, 130, 3), np.uint8)
+    alone = separator(picture).transmission
+    taken[:] = [3.0]
+    crowded = separator(picture).transmission
+    assert torch.get_num_threads() == 1
+    assert np.array_equal(crowded, alone)
