@@ -40,11 +40,13 @@ def train(
     if check:
         typer.echo(f"{recipe}: fine; {trainer.total_steps} steps of {trainer.samples_per_step} samples")
         return
-    typer.echo(
-        f"training on {trainer.accelerator.device}, {trainer.total_steps} steps, into {trainer.folder}",
-        err=True,
-    )
-    typer.echo(str(trainer.run()))
+    chief = trainer.accelerator.is_main_process  # of several processes one speaks
+    if chief:
+        place, steps = trainer.accelerator.device, trainer.total_steps
+        typer.echo(f"training on {place}, {steps} steps, into {trainer.folder}", err=True)
+    model = trainer.run()
+    if chief:
+        typer.echo(str(model))
 
 
 def _list_recipes() -> None:
