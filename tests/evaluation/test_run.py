@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reports
 from PIL import Image
 
 from dereflect.data.layouts import find_data_sets
@@ -254,3 +255,17 @@ def test_the_worst_photos_are_rounded_up_and_the_limit_itself_is_no_harm():
     assert spread(gains, 0.5) == Spread(pytest.approx(4.75), pytest.approx(np.mean(gains[:3])), 0, 41)
     assert spread([-math.inf, 1.0], 0.5).harmed == 1
     assert difference(math.inf, math.inf) == 0  # perfect before and after
+
+
+def test_a_report_is_recorded_by_data_set_and_by_kind(data, dimmer, tmp_path):
+    records = run(job(data, dimmer, tmp_path / "out"))
+    write_report(tmp_path / "out", records, data, PROTOCOLS["plain"], {})
+    report = json.loads((tmp_path / "out" / "results.json").read_text())
+    values = reports.quality(report, "mine", "dimmer")
+    gains = reports.gains_of(report, "mine", "dimmer")
+    assert values["pictures"] == values["better"] == len(gains) == 3
+    assert values["gain"] == pytest.approx(sum(gains) / 3, abs=0.01)
+    assert values["model"]["psnr"] - values["input"]["psnr"] == pytest.approx(values["gain"], abs=0.02)
+    (row,) = reports.kinds(report, "dimmer")["rows"]
+    assert (row["data"], row["gain"], row["worse"]) == ("mine", values["gain"], 0)
+    assert row["aligned"] == pytest.approx(0, abs=0.1)  # a dimmer changes tone alone
