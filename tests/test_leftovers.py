@@ -44,7 +44,7 @@ def test_a_name_is_left_once_its_process_is_dead(other, tmp_path):
     leftovers.sweep(tmp_path)
     assert os.listdir(tmp_path) == [name]
     process.kill()
-    time.sleep(0.2)  # not yet waited for: a zombie is dead too
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but a zombie until it is waited for
     leftovers.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
 
