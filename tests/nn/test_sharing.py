@@ -27,19 +27,17 @@ def taken(monkeypatch):
     torch.set_num_threads(before)
 
 
-def look(taken: list[float | None], cores_taken: float | None, fewer: bool = False) -> None:
-    taken[:] = [cores_taken]
-    sharing.suit_machine(fewer)
-
-
 def waits_shortly(taken: list[float | None], cores_taken: float | None) -> bool:
-    look(taken, cores_taken)
+    taken[:] = [cores_taken]
+    sharing.suit_machine()
     return waiting.waits_shortly()
 
 
-def threads(taken: list[float | None], cores_taken: float | None, fewer: bool = True) -> int:
-    look(taken, cores_taken, fewer)
-    return torch.get_num_threads()
+def threads(taken: list[float | None], cores_taken: float | None) -> int:
+    """At work that leaves room, after a look at what others take."""
+    taken[:] = [cores_taken]
+    with sharing.leaving_room():
+        return torch.get_num_threads()
 
 
 needs_gomp = pytest.mark.skipif(waiting._gomp() is None, reason="this PyTorch has another OpenMP library")
@@ -74,10 +72,11 @@ def test_there_are_threads_for_the_cores_that_others_leave(taken):
     assert seen == [4, 3, 3, 2, 2, 4, 1, 4]
 
 
-def test_where_their_number_matters_there_are_as_many_as_ever(taken):
-    assert threads(taken, 3.0, fewer=False) == 4
-    assert threads(taken, None, fewer=True) == 1
-    assert threads(taken, None, fewer=False) == 4  # the same thread's next work
+def test_other_work_has_as_many_as_ever(taken):
+    assert threads(taken, 3.0) == 1
+    assert torch.get_num_threads() == 4
+    sharing.suit_machine()
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("name", cores._THREADS)
@@ -92,13 +91,19 @@ def test_a_quota_s_number_of_threads_is_not_the_user_s(taken, monkeypatch):
     assert threads(taken, 3.0) == 1
 
 
-def test_each_thread_of_the_program_follows(taken):
-    assert threads(taken, 2.0) == 2
+def test_a_thread_that_begins_meanwhile_follows_and_gets_all_back(taken):
     seen = []
-    other = threading.Thread(target=lambda: seen.append(threads(taken, None)))
-    other.start()
-    other.join()
-    assert seen == [2]
+
+    def work() -> None:
+        seen.append(threads(taken, None))
+        seen.append(torch.get_num_threads())
+
+    taken[:] = [2.0]
+    with sharing.leaving_room():
+        other = threading.Thread(target=work)
+        other.start()
+        other.join()
+    assert seen == [2, 4]
 
 
 def test_a_number_set_meanwhile_is_the_new_one(taken):
@@ -107,11 +112,19 @@ def test_a_number_set_meanwhile_is_the_new_one(taken):
     assert threads(taken, 0.0) == 3
 
 
-def test_the_default_model_s_result_keeps_every_bit_in_bfloat16(taken):
-    separator = dereflect.load(dtype="bfloat16")
+@pytest.mark.parametrize(("dtype", "count"), [("bfloat16", 1), ("float32", 4)])
+def test_a_network_leaves_room_in_bfloat16_and_keeps_every_bit(taken, monkeypatch, dtype, count):
+    separator = dereflect.load(dtype=dtype)
     picture = np.random.default_rng(0).integers(0, 256, (97, 130, 3), np.uint8)
+    seen = []
+    run = type(separator.method).forward
+    monkeypatch.setattr(
+        type(separator.method),
+        "forward",
+        lambda *values, **named: (seen.append(torch.get_num_threads()), run(*values, **named))[1],
+    )
     alone = separator(picture).transmission
     taken[:] = [3.0]
     crowded = separator(picture).transmission
-    assert torch.get_num_threads() == 1
+    assert seen == [4, count]
     assert np.array_equal(crowded, alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,9 +86,11 @@ class BatchRunner:
         # The noise is drawn on the CPU, so that a seed means the same on every device.
         generator = torch.Generator().manual_seed(seed) if traits.random else None
         if self.device.type == "cpu":
-            sharing.suit_machine(fewer=self.dtype == torch.bfloat16)
+            sharing.suit_machine()
+        room = self.device.type == "cpu" and self.dtype == torch.bfloat16
         try:
-            layers = self.method(padded.to(self.device), generator=generator, progress=progress)
+            with sharing.leaving_room() if room else contextlib.nullcontext():
+                layers = self.method(padded.to(self.device), generator=generator, progress=progress)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -9,9 +9,11 @@ their number changes last digits. In bfloat16 it changed no bit in any of the si
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
+from collections.abc import Iterator
 
 import torch
 
@@ -60,14 +62,11 @@ class _Share:
             torch.set_num_threads(threads)
 
 
-def suit_machine(fewer: bool = False) -> None:
-    """Suit this thread's next work to what other programs do: call it before some hundredths of a second.
+def suit_machine() -> None:
+    """Suit how threads wait to what other programs do: call it before work of some hundredths of a second.
 
-    Looks a few times a second at most. The user's own settings win: ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``
-    for how threads wait, ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` for how many there are.
-
-    Args:
-        fewer: whether fewer threads than there are cores would give the same result.
+    Looks a few times a second at most. Leaves it to the user who has set ``OMP_WAIT_POLICY`` or
+    ``GOMP_SPINCOUNT``; one thread waits for none.
     """
     if _share.given() == 1 or waiting.chosen_by_user():
         return
@@ -76,8 +75,23 @@ def suit_machine(fewer: bool = False) -> None:
             _share.look()
         finally:
             _share.lock.release()
-    spared = _share.spared if fewer and not cores.threads_chosen() else 0
-    _share.apply(max(1, _share.given() - spared))
+
+
+@contextlib.contextmanager
+def leaving_room() -> Iterator[None]:
+    """Work with no more threads than there are cores that other programs leave free, if it were more.
+
+    For work whose result does not depend on their number. Leaves it to the user who has set
+    ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS``.
+    """
+    suit_machine()
+    given = _share.given()
+    if not cores.threads_chosen():
+        _share.apply(max(1, given - _share.spared))
+    try:
+        yield
+    finally:
+        _share.apply(given)
 
 
 def _forget() -> None:
