@@ -99,21 +99,25 @@ def diffrs() -> Any:
     from dereflect.methods.diffrs.synthesis import LatentSynthesis
 
     widths = (128, 256, 512, 512)
-    places = {f"{way}_block_types": (f"{name}Block2D",) * 4 for way, name in BLOCKS.items()}
     pipeline = DiffRSPipeline(
         unet=make_unet("full"),
-        vae=AutoencoderKL(block_out_channels=widths, layers_per_block=2, latent_channels=4, **places),
+        vae=AutoencoderKL(
+            block_out_channels=widths,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        ),
         synthesis=open_gains(LatentSynthesis()),
         prompts=PromptEmbeddings.of(torch.randn(1, 77, 1024), torch.randn(1, 77, 1024)),
         scheduler=base_scheduler(),
         fusion=FidelityFusion.for_autoencoder(widths),
     )
-    return DiffRSMethod(pipeline.to("cpu"), DiffRSSettings(steps=DIFFRS_STEPS))
+    return DiffRSMethod(pipeline.to("cpu"), DiffRSSettings(steps=STEPS["diffrs"][0]))
 
 
-DIFFRS_STEPS, DIFFRS_PUBLISHED = 6, 50
-"""Steps of DiffRS that are measured, the first and one period of its optimisation, and of a published run."""
-BLOCKS = {"down": "DownEncoder", "up": "UpDecoder"}
+STEPS = {"diffrs": (6, 50)}
+"""Of models that work in many steps: how many are measured, and how many a run takes, whose cost is shown.
+DiffRS optimises in every fifth step: six are the first and one period."""
 MODELS: dict[str, Callable[[], Any]] = {
     "default": default,
     "ytmt": ytmt,
@@ -137,7 +141,8 @@ def measure(model: str, megapixels: float, dtype: str) -> dict[str, Any]:
     torch.manual_seed(7)
     separator = Separator(MODELS[model](), name=model, device="cpu", dtype=dtype)
     photo = made_photo(megapixels)
-    if model != "diffrs":
+    measured_steps, all_steps = STEPS.get(model, (0, 0))
+    if not all_steps:
         separator(photo[:64, :64])  # what is compiled or built once is none of a photo's cost
     marks = []
     wall, processor = time.perf_counter(), time.process_time()
@@ -145,8 +150,8 @@ def measure(model: str, megapixels: float, dtype: str) -> dict[str, Any]:
         photo, progress=lambda done, of: marks.append((time.process_time(), time.perf_counter()))
     )
     ended, ended_wall = time.process_time(), time.perf_counter()
-    if model == "diffrs":  # the steps that were left out, at the mean of the others
-        more = (DIFFRS_PUBLISHED - DIFFRS_STEPS) / (DIFFRS_STEPS - 1)
+    if all_steps:  # those that were left out take as long as the mean of all but the first
+        more = (all_steps - measured_steps) / (measured_steps - 1)
         ended, ended_wall = (
             end + more * (last - first)
             for end, last, first in zip((ended, ended_wall), marks[-1], marks[0], strict=True)
@@ -159,9 +164,10 @@ def measure(model: str, megapixels: float, dtype: str) -> dict[str, Any]:
         "wall": float(f"{ended_wall - wall:.3g}"),
         "mebibytes": round((peak_resident() or 0) / 2**20),
         "dtype": str(separator.dtype).removeprefix("torch."),
-        "how": result.how + (f", {DIFFRS_STEPS} of {DIFFRS_PUBLISHED} steps" if model == "diffrs" else ""),
+        "how": result.how,
         "machine": measured.processor().partition(", load")[0],
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        "steps": f", from {measured_steps} of {all_steps} steps" if all_steps else "",
     }
 
 
@@ -200,7 +206,7 @@ def shown(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
         row["model"]: {
             "seconds": row["seconds"],
             "mebibytes": row["mebibytes"],
-            "machine": f"{row['machine']} in {row['dtype']}, {row['date']}",
+            "machine": f"{row['machine']} in {row['dtype']}, {row['date']}{row['steps']}",
         }
         for row in entry["values"]["rows"]
         if row["megapixels"] == SHOWN_AT

@@ -4,7 +4,8 @@ from command_line import invoke
 
 from dereflect.catalog import CARDS
 from dereflect.cli.model_table import WIDTH, table
-from dereflect.methods.card import Cost, ModelCard, Score
+from dereflect.methods.card import ModelCard, Score
+from dereflect.methods.costs import Cost
 from dereflect.methods.ranking import by_quality
 
 

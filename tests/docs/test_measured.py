@@ -128,6 +128,7 @@ def test_the_package_shows_the_costs_that_were_measured():
 
     entry = ENTRIES["catalog.costs"]
     assert json.loads(costs.PACKAGED.read_text()) == costs.shown(entry)
+    assert set(costs.MODELS) == {name for name, card in CARDS.items() if card.cost is not None}
     assert set(costs.MODELS) == {
         row["model"] for row in entry["values"]["rows"] if row["megapixels"] == costs.SHOWN_AT
     }

@@ -6,7 +6,8 @@ import torch
 from dereflect.catalog import CARDS, family
 from dereflect.inference import best
 from dereflect.inference.best import choose_best
-from dereflect.methods.card import Cost, ModelCard, Score
+from dereflect.methods.card import ModelCard, Score
+from dereflect.methods.costs import Cost
 from dereflect.methods.ranking import PHOTOS, by_quality, quality
 from dereflect.separator import load
 

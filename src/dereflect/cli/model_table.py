@@ -49,7 +49,7 @@ def _row(card: ModelCard, here: bool) -> tuple[str, ...]:
         "" if psnr is None else f"{psnr:.2f}",
         "" if psnr is None else f"{words} ({', '.join(protocols)})",
         _size(card.megabytes),
-        "" if card.cost is None else f"{card.cost.seconds:.3g}",
+        _seconds(card),
         _memory(card),
         card.licence.partition(" (")[0].partition(";")[0],
         "yes" if here else "no",
@@ -60,6 +60,12 @@ def _size(megabytes: float) -> str:
     if not megabytes:
         return ""
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+
+
+def _seconds(card: ModelCard) -> str:
+    if card.cost is None:
+        return ""
+    return f"{card.cost.seconds:.3g}" if card.cost.seconds < 1000 else f"{card.cost.seconds:.0f}"
 
 
 def _memory(card: ModelCard) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dereflect.methods.costs import Cost, measured_cost_of
+
 
 @dataclass(frozen=True)
 class Score:
@@ -17,18 +19,6 @@ class Score:
     """How it was measured: a preset of `dereflect evaluate --protocol`, or words."""
     source: str
     """Paper and table, or the file that carries the number."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one photo costs, as measured by us."""
-
-    seconds: float
-    """A megapixel, without reading and writing."""
-    mebibytes: float
-    """Peak memory of the process at one megapixel, weights included."""
-    machine: str
-    """Processor, threads, number format and day."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +69,14 @@ class ModelCard:
     """Training data of the weights; "" where it is not known."""
     published: tuple[Score, ...] = ()
     cost: Cost | None = None
+    """If not given, what `measured_cost_of` knows of the name: None where it was not measured."""
     at_work: float = 0.0
     """MiB at the size at which it runs, weights included: an estimate from its traits; 0 if `cost` tells."""
     for_gpu: bool = False
     """Whether it takes hours without a GPU, so that nobody should be given it unasked."""
     files: tuple[RemoteFile, ...] = ()
     """What `dereflect models download NAME` fetches."""
+
+    def __post_init__(self) -> None:
+        if self.cost is None:
+            object.__setattr__(self, "cost", measured_cost_of(self.name))

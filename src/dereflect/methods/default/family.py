@@ -1,7 +1,6 @@
 """The embedded default model, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 FAMILY = Family(
@@ -16,7 +15,6 @@ FAMILY = Family(
             licence="Apache-2.0 (encoder weights BSD-2-Clause)",
             weights="embedded",
             megabytes=21.2,
-            cost=measured_cost_of("default"),
             speed="0.25 s for 1 megapixel, 0.74 s for 12, on 2 CPU threads of an EPYC in bfloat16",
             quality="T +3.4 dB PSNR over the photo on 9 held-out real pairs, +5.6 on CEILNet's 100",
             trained_on="real pairs (80 of the 89 of Zhang et al. 2018), and photo collections behind "

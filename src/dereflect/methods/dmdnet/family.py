@@ -1,7 +1,6 @@
 """DMDNet, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard, Score
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 FAMILY = Family(
@@ -17,7 +16,6 @@ FAMILY = Family(
             weights="fetch the authors' model_latest.pt and memory_banks_latest.pt, "
             "and dpt_next_vit_large_384.pt of MiDaS v3.1",
             megabytes=640.0,
-            cost=measured_cost_of("dmdnet"),
             title="DMDNet, for day and night",
             plain="Slow without a graphics card. Judges by how far away things are.",
             trained_on="7,643 pairs of VOC2012 pictures behind synthetic glass, 89 real pairs "

@@ -1,7 +1,6 @@
 """DSIT, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard, RemoteFile, Score
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 FAMILY = Family(
@@ -16,7 +15,6 @@ FAMILY = Family(
             licence="not stated by the authors (the toolbox's README says Apache-2.0)",
             weights="fetched by  dereflect models download dsit",
             megabytes=1310.0,
-            cost=measured_cost_of("dsit"),
             at_work=2700,  # weights, and 2,600 bytes a pixel at 768x768
             title="DSIT, a research network of 2024",
             plain="Slow without a graphics card: half a minute for a small photo. The best of the older "

@@ -1,7 +1,6 @@
 """DSRNet, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard, RemoteFile, Score
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 _TABLE = "setting without Nature's training pairs, as RDNet's tables repeat or re-ran it"
@@ -19,7 +18,6 @@ FAMILY = Family(
             licence="not stated (the toolbox's README and the authors' code say Apache-2.0)",
             weights="fetched by  dereflect models download dsrnet",
             megabytes=552.0,
-            cost=measured_cost_of("dsrnet"),
             at_work=2200,  # weights, and 3,000 bytes a pixel at 768x768
             title="DSRNet, a research network of 2023",
             plain="Slow without a graphics card: half a minute for a small photo.",

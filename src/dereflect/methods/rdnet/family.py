@@ -1,7 +1,6 @@
 """RDNet, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard, RemoteFile, Score
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 _PAPER = "the paper's main table, as public result trackers list it"
@@ -18,7 +17,6 @@ FAMILY = Family(
             licence="not stated by the authors (the toolbox's README says Apache-2.0)",
             weights="fetched by  dereflect models download rdnet",
             megabytes=1256.0,
-            cost=measured_cost_of("rdnet"),
             title="RDNet, a research network of 2025",
             plain="Slow without a graphics card: many seconds for a small photo. One of the best on the "
             "field's test photos.",

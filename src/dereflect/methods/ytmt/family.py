@@ -1,7 +1,6 @@
 """YTMT, as the catalog knows it."""
 
 from dereflect.methods.card import ModelCard, RemoteFile, Score
-from dereflect.methods.costs import measured_cost_of
 from dereflect.methods.family import Family
 
 FAMILY = Family(
@@ -16,7 +15,6 @@ FAMILY = Family(
             licence="weights: the authors' terms; VGG-19: torchvision's",
             weights="fetched by  dereflect models download ytmt",
             megabytes=308.0,
-            cost=measured_cost_of("ytmt"),
             at_work=6000,  # weights with VGG-19, and 5,600 bytes a pixel at 1024x1024
             title="YTMT, a research network of 2021",
             plain="Slower than the everyday model. Works on small photos best.",
