@@ -334,8 +334,8 @@ def load(
         ModelError: nothing of that name, or weights that cannot be used.
         InputError: a setting that cannot be followed on this machine.
     """
-    with sharing.leaving_room():  # weights are only read and converted
-        method, name = load_method(settled(source, str(settings.get("device", "auto"))), options)
+    sharing.suit_machine()
+    method, name = load_method(settled(source, str(settings.get("device", "auto"))), options)
     return Separator(method, name=name, **settings)
 
 

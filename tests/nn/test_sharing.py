@@ -112,6 +112,7 @@ def test_a_number_set_meanwhile_is_the_new_one(taken):
     assert threads(taken, 0.0) == 3
 
 
+@pytest.mark.skipif(torch.cpu._is_amx_tile_supported(), reason="bits were not compared on AMX")
 @pytest.mark.parametrize(("dtype", "count"), [("bfloat16", 1), ("float32", 4)])
 def test_a_network_leaves_room_in_bfloat16_and_keeps_every_bit(taken, monkeypatch, dtype, count):
     separator = dereflect.load(dtype=dtype)

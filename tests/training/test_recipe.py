@@ -6,14 +6,24 @@ from typer.testing import CliRunner
 from dereflect import recipes
 from dereflect.cli import app
 from dereflect.errors import RecipeError
+from dereflect.methods.default.network import DefaultConfig
+from dereflect.methods.default.settings import read_settings
 from dereflect.training.recipe import folders, load_recipe
 
 RECIPES = recipes.FOLDER
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_recipe_is_valid(path: Path) -> None:
+LONG_RUN = Path(__file__).parents[2] / "docs" / "notes" / "long_run.yaml"
+
+
+@pytest.mark.parametrize("path", [*sorted(RECIPES.glob("*.yaml")), LONG_RUN], ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path: Path) -> None:
     assert load_recipe(path).schedule.batch_size >= 1
+
+
+def test_the_long_run_s_settings_and_network_are_known() -> None:
+    settings = read_settings(load_recipe(LONG_RUN).settings)
+    assert DefaultConfig(**settings.network).encoder == "lite2"
 
 
 def test_overrides_reach_top_schedule_settings_and_nested_keys() -> None:

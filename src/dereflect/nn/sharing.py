@@ -4,7 +4,7 @@ Every operation ends when its last thread does. Where other programs want the co
 core while the others idle. Then threads wait shortly for one another, which changes no bit of a result, and
 where that changes none either there is no more than one for each core that others leave free. A photo's
 result must not depend on what else the machine does: a network in float32 has as many threads as ever, since
-their number changes last digits. In bfloat16 it changed no bit in any of the sizes tried.
+their number changes last digits. In bfloat16 it changed no bit in any of the sizes tried (AVX-512, not AMX).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def leaving_room() -> Iterator[None]:
     """Work with no more threads than there are cores that other programs leave free, if it were more.
 
     For work whose result does not depend on their number. Leaves it to the user who has set
-    ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS``.
+    ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS``, or one of the settings of `suit_machine`.
     """
     suit_machine()
     given = _share.given()
