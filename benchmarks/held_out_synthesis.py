@@ -29,6 +29,7 @@ ROWS = {
     **{f"scene: {kind}": replace(PLAIN, **{name: float(name == kind) for name in SCENES}) for kind in SCENES},
     "display values add": replace(PLAIN, additive=1),
     "light adds": replace(PLAIN, additive=0),
+    "strong reflections": replace(PLAIN, strong=1),
     "sharp reflections": replace(PLAIN, sharp=1),
     "blurred reflections": replace(PLAIN, sharp=0),
     "part of the picture": replace(PLAIN, regional=1),

@@ -113,10 +113,12 @@ def test_a_number_set_meanwhile_is_the_new_one(taken):
 
 
 @pytest.mark.skipif(torch.cpu._is_amx_tile_supported(), reason="bits were not compared on AMX")
+@pytest.mark.parametrize("size", [(97, 130), (64, 501), (331, 203)])
 @pytest.mark.parametrize(("dtype", "count"), [("bfloat16", 1), ("float32", 4)])
-def test_a_network_leaves_room_in_bfloat16_and_keeps_every_bit(taken, monkeypatch, dtype, count):
+def test_a_network_leaves_room_in_bfloat16_and_keeps_every_bit(taken, monkeypatch, dtype, count, size):
     separator = dereflect.load(dtype=dtype)
-    picture = np.random.default_rng(0).integers(0, 256, (97, 130, 3), np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3), np.uint8)
+    picture = coarse.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
     seen = []
     run = type(separator.method).forward
     monkeypatch.setattr(
@@ -124,8 +126,8 @@ def test_a_network_leaves_room_in_bfloat16_and_keeps_every_bit(taken, monkeypatc
         "forward",
         lambda *values, **named: (seen.append(torch.get_num_threads()), run(*values, **named))[1],
     )
-    alone = separator(picture).transmission
+    alone = separator.tensors(picture).transmission
     taken[:] = [3.0]
-    crowded = separator(picture).transmission
+    crowded = separator.tensors(picture).transmission
     assert seen == [4, count]
-    assert np.array_equal(crowded, alone)
+    assert torch.equal(crowded, alone)
