@@ -87,7 +87,7 @@ class BatchRunner:
         generator = torch.Generator().manual_seed(seed) if traits.random else None
         if self.device.type == "cpu":
             sharing.suit_machine()
-        room = self.device.type == "cpu" and self.dtype == torch.bfloat16
+        room = traits.any_threads and self.device.type == "cpu" and self.dtype == torch.bfloat16
         try:
             with sharing.leaving_room() if room else contextlib.nullcontext():
                 layers = self.method(padded.to(self.device), generator=generator, progress=progress)

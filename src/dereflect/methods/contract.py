@@ -42,6 +42,9 @@ class Traits:
     fades: bool = False
     """Whether it gives a photo in which it finds no reflection back as it was, with a reflection of all but
     nothing; the Separator then says so."""
+    any_threads: bool = False
+    """Whether in bfloat16 the number of threads changes no bit of the result; then there are fewer of them
+    while other programs are busy."""
     batchable: bool = True
     """Whether several pictures of one size may share a batch."""
     bytes_per_pixel: int = 2000

@@ -2,9 +2,9 @@
 
 Every operation ends when its last thread does. Where other programs want the cores too, that one waits for a
 core while the others idle. Then threads wait shortly for one another, which changes no bit of a result, and
-where that changes none either there is no more than one for each core that others leave free. A photo's
-result must not depend on what else the machine does: a network in float32 has as many threads as ever, since
-their number changes last digits. In bfloat16 it changed no bit in any of the sizes tried (AVX-512, not AMX).
+where that changes none either there is no more than one for each core that others leave free: a photo's
+result must not depend on what else the machine does. In float32 the number of threads changes last digits of
+a network's results; in bfloat16 it need not, and `Traits.any_threads` says of which methods that was tested.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ class DefaultMethod(Method):
         tileable=True,  # nearly: gates and trust see the tile alone
         tile_overlap=96,
         fades=True,
+        any_threads=True,
         bytes_per_pixel=720,
     )
 
@@ -100,7 +101,8 @@ def _trust(correction: Tensor) -> Tensor:
     reflection; it is faded out, so that such photos keep their colours.
     """
     none, full = FAINT
-    size = correction.abs().mean((1, 2, 3), keepdim=True)
+    # Channel by channel: a mean to one number would depend on how many threads there are.
+    size = correction.abs().mean((2, 3), keepdim=True).mean(1, keepdim=True)
     x = ((size - none) / (full - none)).clamp(0, 1)
     return x * x * (3 - 2 * x)
 
