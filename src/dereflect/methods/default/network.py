@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dereflect.nn import encoder as open_nsfw
 from dereflect.nn import lite
 from dereflect.nn.exchange import Exchange, ExchangeHead
+from dereflect.nn.means import picture_mean
 
 ENCODERS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "open_nsfw": (open_nsfw.HalfResNet50, open_nsfw.CHANNELS),
@@ -79,7 +80,7 @@ class ExchangeBlock(nn.Module):
         t_new, r_new = self.exchange(self.spatial_t(t), self.spatial_r(r))
         # A gate from the whole picture's mean: how strong the reflection is, and its colour, are
         # global questions.
-        pooled = torch.cat([t_new.mean((2, 3)), r_new.mean((2, 3))], dim=1)
+        pooled = torch.cat([picture_mean(t_new), picture_mean(r_new)], dim=1)
         gate_t, gate_r = (2 * torch.sigmoid(self.gate(pooled)))[:, :, None, None].chunk(2, dim=1)
         return t + self.mix_t(t_new * gate_t), r + self.mix_r(r_new * gate_r)
 
