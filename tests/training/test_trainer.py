@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import AlgebraObjective, ToyObjective
+from toy import AlgebraObjective, ToyObjective, ToySamples
 
 from dereflect.errors import RecipeError
 from dereflect.methods.objective import Moment
@@ -51,14 +51,16 @@ def test_the_number_of_threads_does_not_change_the_data(tmp_path: Path) -> None:
     assert one.seen == many.seen
 
 
-def run_algebra(output: Path, **schedule: object) -> tuple[Trainer, AlgebraObjective]:
+def run_algebra(
+    output: Path, objective: AlgebraObjective | None = None, **schedule: object
+) -> tuple[Trainer, AlgebraObjective]:
     content = {
         "objective": "default",
         "output": str(output),
         "data": "unused",
         "schedule": {"steps": 3, "batch_size": 4, "device": "cpu"} | schedule,
     }
-    objective = AlgebraObjective()
+    objective = objective or AlgebraObjective()
     trainer = Trainer(parse_recipe(content), objective)
     trainer.run()
     return trainer, objective
@@ -71,6 +73,42 @@ def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path: Path, parts: i
     for step in range(3):
         weight = weight - objective.rate * objective.gradient(weight, 4 * step, 4)
     torch.testing.assert_close(objective.weight(), weight)
+
+
+class RememberingObjective(AlgebraObjective):
+    """Does something with what each forward pass saw, once its optimizer has stepped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered: list[torch.Tensor] = []
+
+    def turns(self, batch, moment):
+        weight = self.weight()
+        yield from super().turns(batch, moment)
+        assert not torch.equal(self.weight(), weight)
+        self.remembered.append(batch["x"])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_every_accumulated_pass_runs_to_its_end(tmp_path: Path, parts: int) -> None:
+    _, objective = run_algebra(
+        tmp_path, RememberingObjective(), steps=1, batch_size=4 // parts, accumulate=parts
+    )
+    drawn = torch.stack([objective.samples.draw(0, index)["x"] for index in range(4)])
+    assert torch.equal(torch.cat(objective.remembered), drawn)
+
+
+@pytest.mark.parametrize(
+    ("samples", "epochs", "batch_size", "steps"), [(12, 1, 12, 1), (12, 2, 5, 5), (2976, 100, 5, 59520)]
+)
+def test_epochs_are_so_many_steps(
+    tmp_path: Path, monkeypatch, samples: int, epochs: int, batch_size: int, steps: int
+) -> None:
+    """100 * (2976 / 5) is a little more than 59520 in floating point."""
+    monkeypatch.setattr(ToySamples, "__len__", lambda self: samples)
+    schedule = {"epochs": epochs, "batch_size": batch_size, "device": "cpu"}
+    content = {"objective": "default", "output": str(tmp_path), "data": "unused", "schedule": schedule}
+    assert Trainer(parse_recipe(content), AlgebraObjective()).total_steps == steps
 
 
 def test_gradients_are_clipped_to_their_norm_and_keep_their_direction(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ It knows devices, precision, processes, checkpoints and logs, and no method by n
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -72,8 +71,8 @@ class Trainer:
                 f"a step takes {self.samples_per_step} samples, but the data has {len(objective.samples)}; "
                 "lower batch_size or add data",
             )
-        steps_per_epoch = len(objective.samples) / self.samples_per_step
-        self.total_steps = schedule.steps or math.ceil((schedule.epochs or 1) * steps_per_epoch)
+        samples = (schedule.epochs or 1) * len(objective.samples)
+        self.total_steps = schedule.steps or -(-samples // self.samples_per_step)
         self.folder = Path(recipe.output)
         self.step = 0
         self._prepare()
@@ -156,9 +155,9 @@ class Trainer:
         while True:
             name = ""
             for one in passes:
-                turn = next(one, None)
+                turn = next(one, None)  # after its last turn a pass still has its end to run
                 if turn is None:
-                    break
+                    continue
                 name = turn.optimizer
                 accelerator.backward(turn.loss / len(passes))
                 for key, value in turn.logs.items():
