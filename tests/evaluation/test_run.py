@@ -99,6 +99,14 @@ def test_a_protocol_fixes_the_size_that_the_model_sees(tmp_path):
         find_protocol("x")
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((1122, 600), (1024, 544)), ((700, 1138), (608, 1024)), ((3000, 20), (1024, 32))]
+)
+def test_a_longest_side_is_met_exactly(size, wanted):
+    """1122 * (1024 / 1122) is a little less than 1024 in floating point."""
+    assert PROTOCOLS["rdnet-photo"].aligned_size(*size) == wanted
+
+
 def test_a_picture_too_small_to_measure_is_named(tmp_path):
     sets = find_data_sets(make_pairs(tmp_path / "tiny", names=("small",), size=(6, 9)))
     with pytest.raises(InputError, match=r"small\.png: SSIM needs"):

@@ -124,8 +124,11 @@ class Protocol:
             InputError: the picture is smaller than the multiple.
         """
         if self.longest:
-            scale = min(1.0, self.longest / max(width, height))
-            width, height = (max(self.multiple, int(side * scale)) for side in (width, height))
+            if width > self.longest and width >= height:
+                width, height = self.longest, int(height * (self.longest / width))
+            elif height > self.longest:
+                width, height = int(width * (self.longest / height)), self.longest
+            width, height = max(self.multiple, width), max(self.multiple, height)
         if min(width, height) < self.multiple:
             raise InputError(
                 UNNAMED,
