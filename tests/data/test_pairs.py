@@ -30,6 +30,10 @@ def test_pairs_match_by_stem_in_natural_order(folder):
     assert read_pairs(folder)[1].reflection.name == "10.bmp"
 
 
+def test_digits_that_are_no_numbers_sort_as_text():
+    assert natural_order(["10", "1²", "2", "1"]) == ["1", "1²", "2", "10"]
+
+
 def test_a_missing_partner_is_named(folder):
     (folder / "transmission_layer" / "2.png").unlink()
     with pytest.raises(InputError, match=r"blended.2\.jpg.*transmission_layer"):

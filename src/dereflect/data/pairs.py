@@ -2,8 +2,6 @@
 
 The folders are ``blended``, ``transmission_layer`` and ``reflection_layer``. Pictures belong together when
 their names without extension are equal.
-
-This is the field's usual layout. Pictures belong together when their names without extension are equal.
 """
 
 from __future__ import annotations
@@ -101,7 +99,8 @@ def natural_order(names: Iterable[str]) -> list[str]:
     return sorted(
         names,
         key=lambda name: [
-            (part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)
+            (part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+            for part in re.split(r"(\d+)", name)
         ],
     )
 
