@@ -2,7 +2,9 @@
 
 import os
 import sys
+from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -15,7 +17,7 @@ from dereflect import leftovers
 from dereflect.errors import InputError, trace_of
 from dereflect.separator import Separator
 from dereflect.video import VideoJob, convert_video
-from dereflect.video.film import _decoded, probe
+from dereflect.video.film import _decoded, probe, read_frames
 
 GRADED = (34000, 16000, 13250, 34500, 7500, 3000, 15635, 16450)
 
@@ -220,6 +222,88 @@ def test_an_extension_of_no_film_is_refused_before_any_work(separator, tmp_path)
     with pytest.raises(InputError, match=r"out\.xyz: no kind of film has this extension"):
         convert_video(VideoJob(source, tmp_path / "out.xyz"), separator)
     assert separator.method.shapes == []
+    assert os.listdir(tmp_path) == ["in.mp4"]
+
+
+@pytest.mark.parametrize("suffix", ["webm", "avi"])
+def test_a_kind_of_file_that_cannot_hold_the_film_is_refused_before_any_work(separator, tmp_path, suffix):
+    source = write_film(tmp_path / "in.mp4", count=3, sound=False)
+    target = tmp_path / f"out.{suffix}"
+    with pytest.raises(InputError, match="this kind of file cannot hold the film") as caught:
+        convert_video(VideoJob(source, target), separator)
+    assert caught.value.subject == str(target)
+    assert "parts" not in str(caught.value)
+    assert separator.method.shapes == []
+    assert os.listdir(tmp_path) == ["in.mp4"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_target_that_cannot_be_replaced_is_refused_before_any_work(separator, tmp_path, overwrite):
+    source = write_film(tmp_path / "in.mp4", count=3, sound=False)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InputError, match=r"folder\.mp4: is a folder"):
+        convert_video(VideoJob(source, tmp_path / "folder.mp4", overwrite=overwrite), separator)
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nowhere")
+    if not overwrite:
+        with pytest.raises(InputError, match=r"link\.mp4: exists already"):
+            convert_video(VideoJob(source, tmp_path / "link.mp4"), separator)
+    assert separator.method.shapes == []
+
+
+def test_a_folder_of_the_users_that_is_called_like_one_of_parts_is_left_alone(separator, tmp_path):
+    source = write_film(tmp_path / "in.mp4", count=3, sound=False)
+    job = VideoJob(source, tmp_path / "out.mp4")
+    job.parts.mkdir()
+    (job.parts / "holiday.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        convert_video(job, separator)
+    assert (job.parts / "holiday.txt").read_text() == "mine"
+
+
+def test_chunks_made_with_other_settings_of_the_model_are_not_used(separator, tmp_path):
+    source = write_film(tmp_path / "in.mp4", count=6, sound=False)
+    job = VideoJob(source, tmp_path / "out.mp4", chunk=2, radius=0, options={"steps": "5"})
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(job, separator, stop)
+    separator.method.shapes.clear()
+    convert_video(replace(job, options={"steps": "50"}), separator)
+    assert len(separator.method.shapes) == 6
+
+
+def test_the_command_line_tells_apart_chunks_by_the_models_settings(model_folder, tmp_path, monkeypatch):
+    from dereflect.cli import main
+
+    told = []
+
+    def note(job: VideoJob, *_: object) -> None:
+        told.append(job.options)
+        raise InputError("film", "stopped here")
+
+    monkeypatch.setattr("dereflect.video.convert_video", note)
+    monkeypatch.setattr("dereflect.separator.load", lambda *_, **__: None)
+    words = ["video", "in.mp4", "out.mp4", "--model", str(model_folder), "--set", "steps=5"]
+    monkeypatch.setattr(sys, "argv", ["dereflect", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert told == [{"steps": "5"}]
+
+
+def test_a_film_that_breaks_off_names_the_last_whole_frame(tmp_path, monkeypatch):
+    film = probe(write_film(tmp_path / "in.mp4", count=4, sound=False))
+
+    def broken(*arguments):
+        yield from islice(_decoded(*arguments), 3)
+        raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
+
+    monkeypatch.setattr("dereflect.video.film._decoded", broken)
+    with pytest.raises(InputError, match=r"damaged after frame 2 \(Invalid data found"):
+        list(read_frames(film))
 
 
 def test_two_runs_on_one_film_do_not_mix(separator, tmp_path):

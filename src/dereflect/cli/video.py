@@ -121,6 +121,7 @@ def video(
         chunk=film.chunk,
         overwrite=film.overwrite,
         model=model.model,
+        options=model.of_method(),
     )
     say = _Progress(quiet, verbose)
     try:

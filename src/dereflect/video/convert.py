@@ -6,8 +6,8 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class VideoJob:
         radius: frames on each side that guide one; 0 for frame by frame.
         chunk: frames a chunk.
         overwrite: replace a target that is there.
-        model: what the separator was loaded from, to tell chunks of other models apart.
+        model, options: what the separator was loaded from, to tell chunks of other models apart.
     """
 
     source: Path
@@ -68,6 +68,7 @@ class VideoJob:
     chunk: int = CHUNK
     overwrite: bool = False
     model: str = "default"
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> Path:
@@ -111,11 +112,10 @@ def convert_video(
     _check_target(job)
     film = probe(job.source)
     with parts.taken():
-        whole = parts.folder / f"whole{job.target.suffix}"
-        check_container(whole, job.target)
+        check_container(film, job.codec, crf, parts)
         chunks = _write_chunks(job, separator, film, crf, parts, progress, _Faults(film, failed))
-        assemble(film, chunks, whole)
-        parts.publish(whole, job.overwrite)
+        assemble(film, chunks, parts.whole, job.target)
+        parts.publish(job.overwrite)
     return film
 
 
@@ -259,8 +259,10 @@ def _check(job: VideoJob) -> None:
 
 
 def _check_target(job: VideoJob) -> None:
-    if job.target.exists():
-        if job.source.exists() and job.target.samefile(job.source):
+    if os.path.lexists(job.target):
+        if job.target.is_dir():
+            raise InputError(job.target, "is a folder; give the name of a film")
+        if job.target.exists() and job.source.exists() and job.target.samefile(job.source):
             raise InputError(job.target, "is the film itself; choose another name")
         if not job.overwrite:
             raise InputError(job.target, "exists already", remedy=OVERWRITE)
@@ -278,6 +280,7 @@ def _told_apart(job: VideoJob, separator: Separator, crf: int) -> str:
     what = {
         "source": source,
         "model": [job.model, separator.name, separator.running, separator.quality, separator.max_size],
+        "options": dict(job.options),
         "tile": [separator.tile, separator.seed],
         "job": [job.layer, job.strength, job.codec, crf, job.radius, job.chunk],
     }

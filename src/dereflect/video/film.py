@@ -98,6 +98,11 @@ def address(path: Path) -> str:
     return f"file:{os.fspath(path)}"
 
 
+def said(error: Exception) -> str:
+    """What FFmpeg or the system says of a fault, without number and address."""
+    return str(getattr(error, "strerror", None) or first_line(error))
+
+
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[None]:
     """Make faults of FFmpeg in writing a file one line that names it.
@@ -108,7 +113,7 @@ def written(path: Path) -> Iterator[None]:
     try:
         yield
     except (import_av().FFmpegError, OSError, ValueError) as error:
-        raise InputError(path, f"cannot be written ({first_line(error)})") from error
+        raise InputError(path, f"cannot be written ({said(error)})") from error
 
 
 @contextlib.contextmanager
@@ -126,7 +131,7 @@ def opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise InputError(path, "no such file") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(path, f"is not a film that can be read ({first_line(error)})") from error
+        raise InputError(path, f"is not a film that can be read ({said(error)})") from error
     try:
         if not container.streams.video:
             raise InputError(path, "has no picture track")
@@ -147,7 +152,7 @@ def probe(path: Path) -> Film:
         try:
             first = next(container.decode(stream))
         except (av.FFmpegError, StopIteration) as error:
-            raise InputError(path, f"no frame can be decoded ({first_line(error)})") from error
+            raise InputError(path, f"no frame can be decoded ({said(error)})") from error
         told = {data.type.name: bytes(data) for data in first.side_data}
         display = struct.unpack("=9i", told["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in told else None
         if first.rotation % 90:
@@ -226,6 +231,7 @@ def read_frames(
     av = import_av()
     layout = "rgb48le" if film.deep else "rgb24"
     last: int | None = None
+    index = -1
     with opened(film.path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -249,4 +255,5 @@ def read_frames(
                 ).to_ndarray()
                 yield Frame(index, time, np.ascontiguousarray(np.rot90(pixels, film.turns)))
         except av.FFmpegError as error:
-            raise InputError(film.path, f"damaged after frame {last} ({first_line(error)})") from error
+            where = "after frame " + str(index) if index >= 0 else "at its beginning"
+            raise InputError(film.path, f"damaged {where} ({said(error)})") from error

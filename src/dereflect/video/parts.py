@@ -16,6 +16,9 @@ from dereflect.errors import OVERWRITE, InputError, first_line
 from dereflect.files import move, write_text
 from dereflect.leftovers import temporary_name
 
+_OURS = ("chunk-", "trial", "whole", "joined", "job.json", "lock", ".dereflect-")
+"""How the names of files in such a folder begin."""
+
 
 class FilmParts:
     """Finished chunks of one film, beside its target.
@@ -31,6 +34,16 @@ class FilmParts:
         self._mark = self.folder / "job.json"
         self._joined = self.folder / "joined.json"
 
+    @property
+    def trial(self) -> Path:
+        """Where a chunk may be that is only made to see whether it can be."""
+        return self.folder / "trial.mkv"
+
+    @property
+    def whole(self) -> Path:
+        """Where the finished film is until it gets its name."""
+        return self.folder / f"whole{self.target.suffix}"
+
     def chunk(self, number: int) -> Path:
         """Where a chunk is, or will be."""
         return self.folder / f"chunk-{number:06d}.mkv"
@@ -40,7 +53,7 @@ class FilmParts:
         """Hold the folder for this process, with the chunks of an earlier run of the very same job in it.
 
         Raises:
-            InputError: another run holds it, or it cannot be written.
+            InputError: another run holds it, it holds files of the user's, or it cannot be written.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -56,8 +69,13 @@ class FilmParts:
     def _prepare(self) -> None:
         if self._mark.is_file() and self._mark.read_text(encoding="utf-8") == self.job:
             return
-        for file in self.folder.iterdir():
-            if file.name.startswith(("chunk-", "whole", "joined", ".dereflect-")) or file == self._mark:
+        files = list(self.folder.iterdir())
+        if not self._mark.exists() and not all(file.name.startswith(_OURS) for file in files):
+            raise InputError(
+                self.folder, "is needed for parts of the film, and holds other files; choose another name"
+            )
+        for file in files:
+            if file.name.startswith(_OURS) and file.name != "lock":
                 file.unlink()
         write_text(self.job, self._mark)
 
@@ -75,15 +93,15 @@ class FilmParts:
         self.remove()
         return True
 
-    def publish(self, whole: Path, overwrite: bool) -> None:
+    def publish(self, overwrite: bool) -> None:
         """Move the finished film to the target, and remove all parts.
 
         Raises:
             InputError: something is at the target and `overwrite` is off, or it cannot be written.
         """
-        write_text(json.dumps(self._state(whole)), self._joined)
+        write_text(json.dumps(self._state(self.whole)), self._joined)
         try:
-            move(whole, self.target, overwrite)
+            move(self.whole, self.target, overwrite)
         except FileExistsError as error:
             raise InputError(self.target, "exists already", remedy=OVERWRITE) from error
         except OSError as error:

@@ -8,6 +8,7 @@ import json
 import re
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dereflect.devices import has_avx512
-from dereflect.errors import InputError, first_line
+from dereflect.errors import InputError
 from dereflect.files import write_text
-from dereflect.video.film import UNSPECIFIED, Film, Frame, address, import_av, opened, written
+from dereflect.video.film import (
+    UNSPECIFIED,
+    Film,
+    Frame,
+    address,
+    import_av,
+    opened,
+    read_frames,
+    said,
+    written,
+)
+from dereflect.video.parts import FilmParts
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 """Names of the option ``codec`` to FFmpeg's encoders."""
@@ -130,16 +142,18 @@ def finished_times(path: Path) -> list[int] | None:
     return times if path.is_file() else None
 
 
-def assemble(film: Film, chunks: list[Path], target: Path) -> None:
+def assemble(film: Film, chunks: list[Path], target: Path, shown: Path, trial: bool = False) -> None:
     """Put chunks and the sound of the original into one file; packets are copied, not encoded again.
 
     Args:
         film: the original.
         chunks: in order, all finished.
         target: what to write; its extension tells the container.
+        shown: what the user calls it, for errors.
+        trial: leave out the sound that comes after the chunks.
 
     Raises:
-        InputError: the container cannot hold the codec or a sound track.
+        InputError: the container cannot hold the codec or a sound track, or it cannot be written.
     """
     av = import_av()
     try:
@@ -168,32 +182,48 @@ def assemble(film: Film, chunks: list[Path], target: Path) -> None:
                 output.mux_one(packet)
             while sound is not None:
                 output.mux_one(sound[0])
-                sound = next(waiting, None)
+                sound = None if trial else next(waiting, None)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _FAULTS_OF_A_DISK:
-            raise InputError(target, f"cannot be written ({first_line(error)})") from error
-        reason = (
-            f"this kind of file cannot hold the film or its sound ({first_line(error)}); try .mkv or .mp4"
-        )
-        raise InputError(target.name, reason) from error
+            raise InputError(shown, f"cannot be written ({said(error)})") from error
+        reason = f"this kind of file cannot hold the film or its sound ({said(error)}); try .mkv or .mp4"
+        raise InputError(shown, reason) from error
 
 
-def check_container(path: Path, target: Path) -> None:
-    """Refuse an extension that no kind of film has, before any work.
+def check_container(film: Film, codec: str, crf: int, parts: FilmParts) -> None:
+    """Refuse, before any work, a kind of file that cannot hold the film: tries it with the first frame.
 
     Args:
-        path: a file to try it with; it is not there afterwards.
-        target: the film to be, named in the error.
+        film: the original.
+        codec, crf: as for a `ChunkWriter`.
+        parts: the folder to try it in, where nothing of the trial stays.
 
     Raises:
-        InputError: no kind of film has it.
+        InputError: no kind of film has the target's extension, its kind cannot hold codec or sound, or the
+            codec cannot be written here.
     """
+    trial, whole = parts.trial, parts.whole
+    try:
+        _check_extension(whole, parts.target)
+        for frame in islice(read_frames(film, damaged=lambda *_: None), 1):
+            writer = ChunkWriter(trial, film, codec, crf)
+            writer.add(frame, frame.pixels)
+            writer.finish()
+            assemble(film, [trial], whole, parts.target, trial=True)
+    except InputError:
+        if not parts.chunk(0).exists():
+            parts.remove()
+        raise
+    finally:
+        for path in (whole, trial, trial.with_suffix(".json")):
+            path.unlink(missing_ok=True)
+
+
+def _check_extension(path: Path, shown: Path) -> None:
     try:
         import_av().open(address(path), "w").close()
     except ValueError as error:
-        raise InputError(target, "no kind of film has this extension; try .mkv or .mp4") from error
-    finally:
-        path.unlink(missing_ok=True)
+        raise InputError(shown, "no kind of film has this extension; try .mkv or .mp4") from error
 
 
 def _copied(output: Any, stream: Any) -> Any:
