@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from dereflect.cli.inputs import find_photos
+from dereflect.cli.watching import check_watch
+from dereflect.errors import InputError
 from dereflect.outputs import OUTPUT_ENDINGS
 
 ON_UNIX = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes need Unix")
@@ -131,3 +133,25 @@ def test_a_folder_that_cannot_be_read_is_noted(holiday, monkeypatch):
     searched = find_photos([str(holiday)], recursive=True)
     assert [photo.path.name for photo in searched.photos] == ["a.jpg"]
     assert [str(error) for error in searched.errors] == [f"{holiday / 'sub'}: Permission denied"]
+
+
+@ON_UNIX
+def test_a_pipe_given_by_name_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "b.jpg")
+    searched = find_photos([str(tmp_path / "b.jpg")])
+    assert searched.photos == []
+    assert [str(error) for error in searched.errors] == [
+        f"{tmp_path / 'b.jpg'}: is neither a file nor a folder; give a photo from a pipe as -"
+    ]
+
+
+def test_an_empty_word_is_not_the_current_folder(tmp_path, monkeypatch):
+    photo(tmp_path / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    searched = find_photos(["", "a.jpg"])
+    assert [photo.path.name for photo in searched.photos] == ["a.jpg"]
+    assert [str(error) for error in searched.errors] == [
+        "INPUT: is an empty word; give a photo, a folder or a pattern"
+    ]
+    with pytest.raises(InputError, match="is an empty word"):
+        check_watch([""], tmp_path / "out", None)

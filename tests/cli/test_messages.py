@@ -1,9 +1,11 @@
 """One fault, three front ends: Python names its argument, the command line a flag, the service a field."""
 
 import ast
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from dereflect.cli import app
 from dereflect.cli.messages import fault_line, flag, reason_of
+from dereflect.cli.report import Report
 from dereflect.errors import OVERWRITE, DereflectError, InputError, Option, Remedy
 from dereflect.web import messages as web
 
@@ -171,3 +174,11 @@ def test_form_fields_are_those_of_the_service():
         if body is not None:
             taken |= set(body.field_info.annotation.model_fields)
     assert taken == web.FIELDS
+
+
+def test_a_name_is_no_emoji_where_a_bar_is_drawn():
+    console = pytest.importorskip("rich.console")
+    report, told = Report(2), io.StringIO()
+    report._bar = SimpleNamespace(console=console.Console(file=told))
+    report.warn("b:cat:.jpg: is empty")
+    assert told.getvalue() == "b:cat:.jpg: is empty\n"

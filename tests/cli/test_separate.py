@@ -303,6 +303,47 @@ def test_pipes_that_make_no_sense_are_refused(separate, tmp_path):
     assert separate("-", "--layers", "both").code == 2
 
 
+def feed(monkeypatch, path) -> None:
+    """Give a file by standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+
+
+def test_a_photo_from_a_pipe_is_skipped_where_its_outputs_are_there(separate, tmp_path, monkeypatch):
+    path, out = photo(tmp_path / "a.png"), tmp_path / "out"
+    feed(monkeypatch, path)
+    assert separate("-", "-o", out).code == 0
+    assert names(out) == ["picture_reflection.png", "picture_transmission.png"]
+    (out / "picture_reflection.png").unlink()
+    (out / "picture_transmission.png").write_bytes(b"mine")
+    for _ in range(2):  # the one that is missing, then none
+        feed(monkeypatch, path)
+        assert separate("-", "-o", out, "--skip-existing").code == 0
+        assert (out / "picture_transmission.png").read_bytes() == b"mine"
+        assert Image.open(out / "picture_reflection.png").size == (48, 33)
+    feed(monkeypatch, path)
+    done = separate("-", "-o", out)
+    assert done.code == 2
+    assert "exists already; --overwrite replaces it, --skip-existing skips it" in done.err
+
+
+def test_a_photo_from_a_pipe_has_progress_and_notes(separate, tmp_path, monkeypatch):
+    path = photo(tmp_path / "a.jpg", comment="mine")
+    feed(monkeypatch, path)
+    done = separate("-", "-o", tmp_path / "out", "--format", "webp", "--progress", "json")
+    told = [json.loads(line) for line in done.lines if line.startswith("{")]
+    assert [line["progress"] for line in told] == [0, 0, 1]
+    assert told[-1]["photo"] == "-"
+    assert "-: its comment cannot be kept in WEBP" in done.lines
+
+
+def test_quiet_leaves_notes_out(separate, tmp_path):
+    path = photo(tmp_path / "a.jpg", comment="mine")
+    assert "cannot be kept" in separate(path, "-o", tmp_path / "one", "--format", "webp").err
+    done = separate(path, "-o", tmp_path / "two", "--format", "webp", "--quiet", "--json")
+    assert done.err == ""
+    assert "cannot be kept" in json.loads(done.out)["notes"][0]
+
+
 def test_same_input_same_bytes(separate, tmp_path):
     photo(tmp_path / "a.jpg")
     for name in ("one", "two"):

@@ -84,7 +84,18 @@ def find_photos(
     return found
 
 
+def refuse_empty(word: str) -> None:
+    """Refuse what a variable that is not set leaves; to Python it would be the current folder.
+
+    Raises:
+        InputError: the word is empty.
+    """
+    if not word:
+        raise InputError("INPUT", "is an empty word; give a photo, a folder or a pattern")
+
+
 def _matches(word: str) -> list[Path]:
+    refuse_empty(word)
     if os.path.lexists(word) or not glob.has_magic(word):
         return [Path(word)]
     matches = sorted(glob.glob(word, recursive=True))
@@ -110,14 +121,15 @@ class _Search:
         """Take what one word stands for, or one match of a pattern.
 
         Raises:
-            InputError: it is not there, or a folder without pictures.
+            InputError: it is not there, a folder without pictures, or neither a file nor a folder.
         """
         try:
-            is_folder = os.path.isdir(path)
-            os.stat(path)
+            mode = os.stat(path).st_mode
         except (OSError, ValueError) as error:
             raise InputError(path, _why_not(error)) from error
-        if not is_folder:
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # a pipe can be read but once
+            raise InputError(path, "is neither a file nor a folder; give a photo from a pipe as -")
+        if not stat.S_ISDIR(mode):
             self._add_photo(InputFile(path), self._words if is_word else self._matched)
         elif not alone and is_same_folder(
             path, self.output

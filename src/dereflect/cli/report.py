@@ -101,11 +101,19 @@ class Report:
         self._name = escaped(str(path))
         self._tell()
         if self._bar is not None:
-            self._bar.update(self._task, name=path.name[-40:])
+            self._bar.update(self._task, name=escaped(path.name)[-40:])
 
     def step(self, done: int, total: int) -> None:
         """The photo is so far; of methods that work in many steps, and of photos in many tiles."""
         self._tell(done / total)
+
+    def advance(self) -> None:
+        """A photo's turn is over."""
+        if self._name is not None:  # and not an input that stands for no photo
+            self._past += 1
+            self._tell()
+        if self._bar is not None:
+            self._bar.advance(self._task)
 
     def separated(
         self,
@@ -119,7 +127,7 @@ class Report:
         notes = [*result.notes, *lost]
         self.done += 1
         self.untouched += result.reflection_found is False
-        self._advance()
+        self.advance()
         picture, name = result.pictures["blended"], escaped(str(path))
         if self.as_json:
             self._json(
@@ -138,8 +146,7 @@ class Report:
                 reflection_found=result.reflection_found,
                 notes=notes,
             )
-        for note in notes:
-            self._line(f"{name}: {note}", error=True)
+        self.notes(name, notes)
         found = f"{NOT_FOUND}, " if result.reflection_found is False else ""
         if self.verbose:
             self._line(
@@ -150,10 +157,15 @@ class Report:
             written = ", ".join(escaped(str(output)) for output in outputs.values())
             self._line(f"{name}: {found}{seconds:.2f} s -> {written}")
 
+    def notes(self, name: str, notes: Sequence[str]) -> None:
+        """What a person should know of a photo that is done."""
+        for note in notes:
+            self._line(f"{name}: {note}")
+
     def skipped(self, path: Path) -> None:
         """A photo's outputs are there already."""
         self.skips += 1
-        self._advance()
+        self.advance()
         if self.as_json:
             self._json(input=escaped(str(path)), status="skipped")
         if self.verbose:
@@ -162,7 +174,7 @@ class Report:
     def failed(self, name: str, error: DereflectError) -> None:
         """A photo, or an input of the command line, could not be used."""
         self.failures += 1
-        self._advance()
+        self.advance()
         reason = reason_of(error, name)
         if self.as_json:
             self._json(input=escaped(name), status="failed", error=reason, option=option_of(error))
@@ -207,19 +219,12 @@ class Report:
         share = (self._past + part) / max(self.total, 1)
         typer.echo(json.dumps({"progress": round(share, 4), "photo": self._name}), err=True)
 
-    def _advance(self) -> None:
-        if self._name is not None:  # and not an input that stands for no photo
-            self._past += 1
-            self._tell()
-        if self._bar is not None:
-            self._bar.advance(self._task)
-
     def _line(self, text: str, error: bool = False) -> None:
         if self.quiet and not error:
             return
         text = printable(text)
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
             typer.echo(text, err=True)
 

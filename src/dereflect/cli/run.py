@@ -74,26 +74,32 @@ class Run:
         charts = self._charts(photo)
         outputs = paths | charts
         self._claim(photo, outputs, inputs)
-        existing = [path for path in outputs.values() if os.path.lexists(path)]
-        overwrite, skip = self.files.overwrite, self.files.skip_existing
-        if skip and len(existing) == len(outputs):
+        missing = self.missing(outputs)
+        if not missing:
             return None
-        if existing and not (overwrite or skip):
-            remedy = Remedy(
-                "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
-            )
-            raise InputError(existing[0], "exists already", remedy=remedy)
         result = self.separate(photo.path)
-        # Skipping what is there already, a photo with one of two outputs gets the other.
-        missing = {name for name, path in outputs.items() if overwrite or path not in existing}
-        self._write(result, {name: path for name, path in paths.items() if name in missing})
+        self.write(result, {name: path for name, path in missing.items() if name in paths})
         if charts:
-            charts = {name: path for name, path in charts.items() if name in missing}
+            charts = {name: path for name, path in missing.items() if name in charts}
             write_explanations(self.separator.method, result, charts)
         lost = result.losses(paths, self.result.format.value, not self.result.strip_metadata)
         return _Done(result, paths, time.perf_counter() - started, lost)
 
-    def _write(self, result: Separation, paths: dict[str, Path]) -> None:
+    def missing(self, outputs: dict[str, Path]) -> dict[str, Path]:
+        """Outputs that are to be written: of a photo with one of two, ``--skip-existing`` gives the other.
+
+        Raises:
+            InputError: one is there, and may neither be replaced nor skipped.
+        """
+        existing = [path for path in outputs.values() if os.path.lexists(path)]
+        if existing and not (self.files.overwrite or self.files.skip_existing):
+            remedy = Remedy(
+                "{} replaces it, {} skips it", Option("overwrite", True), Option("skip_existing", True)
+            )
+            raise InputError(existing[0], "exists already", remedy=remedy)
+        return {name: path for name, path in outputs.items() if self.files.overwrite or path not in existing}
+
+    def write(self, result: Separation, paths: dict[str, Path]) -> None:
         """Write layers; one that another run has written meanwhile is as good, if such are to be skipped."""
         contents = result.encoded(paths, self.result.format.value, not self.result.strip_metadata)
         for path, content in contents.items():
@@ -117,13 +123,16 @@ class Run:
         return photo.path.parent if self.files.output is None else self.files.output / photo.relative
 
     def _paths(self, photo: InputFile) -> dict[str, Path]:
-        """Where the layers go."""
         source_format, _, _ = images.probe(photo.path, self.separator.max_pixels)
+        return self.outputs(self._folder(photo), photo.path.stem, source_format, photo.path.suffix)
+
+    def outputs(self, folder: Path, stem: str, source_format: str, suffix: str) -> dict[str, Path]:
+        """Where the layers of a photo go, by the layer."""
         return output_paths(
-            self._folder(photo),
-            photo.path.stem,
+            folder,
+            stem,
             source_format,
-            photo.path.suffix,
+            suffix,
             (self.result.layers or LayerChoice.both).value,
             self.result.format.value,
             self.result.side_by_side,
@@ -197,29 +206,45 @@ def run_photos(found: Found, report: Report, load: Callable[[], Run]) -> int:
     return report.finish(found)
 
 
-def run_pipe(run: Run, source: BinaryIO, target: BinaryIO) -> None:
+def run_pipe(run: Run, report: Report, source: BinaryIO, target: BinaryIO) -> None:
     """Separate the picture that comes in on `source`; write one layer to `target`, or both into a folder."""
     content = source.read()
     if not content:
         raise InputError("-", "standard input is empty")
-    format, metadata = run.result.format.value, not run.result.strip_metadata
+    run.progress = report.step
+    report.begin(Path("-"))
     try:
-        result = run.separate(content)
-        if run.files.output is not None:
-            paths = result.output_paths(
-                run.files.output, (run.result.layers or LayerChoice.both).value, format
-            )
-            result.write(paths, format, run.files.overwrite, metadata)
-            return
-        picture = result.pictures[(run.result.layers or LayerChoice.transmission).value]
-        encoded = images.encode(picture, target_format(picture.format, format), metadata)
+        encoded = _separated_pipe(run, report, content)
     except Exception as error:
         raise fault_of(error, "-") from error
-    try:
-        target.write(encoded)
-        target.flush()
-    except OutputLost as error:  # it is all that there is, so nothing was done
-        raise InputError("standard output", f"cannot be written ({error})") from error
+    if encoded is not None:
+        try:
+            target.write(encoded)
+            target.flush()
+        except OutputLost as error:  # it is all that there is, so nothing was done
+            raise InputError("standard output", f"cannot be written ({error})") from error
+    report.advance()
+
+
+def _separated_pipe(run: Run, report: Report, content: bytes) -> bytes | None:
+    """The layer for standard output; None where the layers were written into a folder, or are there."""
+    format, metadata = run.result.format.value, not run.result.strip_metadata
+    folder = run.files.output
+    if folder is None:
+        result = run.separate(content)
+        layer = (run.result.layers or LayerChoice.transmission).value
+        name = target_format(result.pictures[layer].format, format)
+        encoded = images.encode(result.pictures[layer], name, metadata)
+        report.notes("-", [*result.notes, *result.losses([layer], format, metadata)])
+        return encoded
+    source_format, _, _ = images.probe(content, run.separator.max_pixels)
+    paths = run.outputs(folder, "picture", source_format, "")
+    missing = run.missing(paths)
+    if missing:
+        result = run.separate(content)
+        run.write(result, missing)
+        report.notes("-", [*result.notes, *result.losses(paths, format, metadata)])
+    return None
 
 
 def _key(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -72,9 +73,9 @@ def separate(
         model.of_method()  # refuse a malformed --set before any work
         _check(inputs, result, files, as_json, programs.while_there)
         with running_while(programs.while_there):
-            if inputs == ["-"] and not files.watch:
-                return _separate_pipe(files, result, model)
             report = Report(0, quiet, verbose, as_json, programs.progress)
+            if inputs == ["-"] and not files.watch:
+                return _separate_pipe(files, result, model, report)
             run = _watch if files.watch else _separate_all
             raise typer.Exit(run(inputs, files, result, model, report))
 
@@ -110,11 +111,13 @@ def _watch(
     return watch(inputs, find, report, lambda: make_run(model, files, result))
 
 
-def _separate_pipe(files: FileOptions, result: PhotoOptions, model: ModelOptions) -> None:
+def _separate_pipe(files: FileOptions, result: PhotoOptions, model: ModelOptions, report: Report) -> None:
     """Separate the photo on standard input."""
     from dereflect.cli.run import make_run, run_pipe
 
-    run_pipe(make_run(model, files, result), sys.stdin.buffer, sys.stdout.buffer)
+    report.total = 1
+    report.load()
+    run_pipe(make_run(model, files, result), report, sys.stdin.buffer, sys.stdout.buffer)
 
 
 def _check(
@@ -122,6 +125,8 @@ def _check(
 ) -> None:
     if files.overwrite and files.skip_existing:
         raise InputError("--overwrite and --skip-existing", "contradict each other; give one of them")
+    if files.output is not None and os.path.lexists(files.output) and not os.path.isdir(files.output):
+        raise InputError(files.output, "is not a folder, so nothing can be written there", option="output")
     if "-" not in inputs:
         return
     if inputs == ["-"] and sys.stdin is None:

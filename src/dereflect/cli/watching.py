@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dereflect.cli.inputs import Found, InputFile, is_same_folder
+from dereflect.cli.inputs import Found, InputFile, is_same_folder, refuse_empty
 from dereflect.cli.report import Report
 from dereflect.cli.run import Run
 from dereflect.cli.stopping import terminate_interrupts
@@ -172,6 +172,7 @@ def check_watch(words: list[str], output: Path | None, shard: str | None) -> Non
         InputError: no output folder, one that is watched itself, a word that is no folder, or a shard.
     """
     for word in words:
+        refuse_empty(word)
         if not os.path.isdir(word):
             reason = "is a file; --watch takes folders" if os.path.exists(word) else "no such folder"
             raise InputError(word, reason)
