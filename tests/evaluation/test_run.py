@@ -74,13 +74,16 @@ def test_a_run_cut_short_goes_on_where_it_stopped(data, dimmer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(job(data, Breaks(), tmp_path / "out"))
     store = tmp_path / "out" / "records.jsonl"
-    store.write_text(store.read_text() + '{"key": "half a li')
+    store.write_bytes(store.read_bytes() + '{"key": "half a ü'.encode()[:-1])
     assert len(read_records(store)) == 5
     rest = Dimmer()
     assert numbers(run(job(data, rest, tmp_path / "out"))) == numbers(
         run(job(data, dimmer, tmp_path / "new"))
     )
     assert len(rest.seen) == 1
+    third = Dimmer()  # what was left of the cut line must not spoil the record that came after it
+    run(job(data, third, tmp_path / "out"))
+    assert third.seen == []
 
 
 def test_a_protocol_fixes_the_size_that_the_model_sees(tmp_path):

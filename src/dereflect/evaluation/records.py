@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,6 +50,15 @@ def write_record(path: Path, record: Record) -> None:
         file.write(json.dumps(encode(asdict(record)), ensure_ascii=False) + "\n")
 
 
+def drop_cut_line(path: Path) -> None:
+    """Take away what a crash has left of a last line, so that the next record begins a line of its own."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+
+
 def read_records(path: Path) -> dict[str, Record]:
     """The records of an earlier run by key; a last line cut short by a crash is skipped.
 
@@ -58,7 +68,7 @@ def read_records(path: Path) -> dict[str, Record]:
     found: dict[str, Record] = {}
     if not path.exists():
         return found
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             record = Record(**json.loads(line))

@@ -27,6 +27,7 @@ from dereflect.evaluation.records import (
     TRANSMISSION,
     UNTOUCHED,
     Record,
+    drop_cut_line,
     read_records,
     write_record,
 )
@@ -99,6 +100,7 @@ def run(job: EvaluationJob, progress: Callable[[int, int, str], None] | None = N
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     store = job.folder / RECORDS
+    drop_cut_line(store)
     known = read_records(store)
     tasks = [(data, pair) for data in job.data for pair in data.pairs]
     digests = {(data.name, pair.name): _digest(pair) for data, pair in tasks}
