@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,26 +16,46 @@ averages.
 """
 LIGHTNING = "net_g."
 """Prefix of the network in the Lightning files of the toolbox XReflection; its losses lie beside."""
-WRAPPERS = (LIGHTNING, "module.", "_orig_mod.")
+WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes of several devices and of compilation, around a network or around all that is trained."""
 
 
-def network_state(checkpoint: Mapping[str, Any], marks: Sequence[str]) -> StateDict:
+def network_state(
+    checkpoint: Mapping[str, Any],
+    marks: Sequence[str],
+    places: Sequence[str | None] = PLACES,
+    enough: Callable[[Iterable[bool]], bool] = all,
+) -> StateDict:
     """The tensors of a network under its own names.
 
     Args:
         checkpoint: a file's content.
-        marks: names that the network has, all of them; they tell it from others.
+        marks: names that the network has; they tell it from others.
+        places: where to look, in this order.
+        enough: `all` if every mark must be there, `any` if one tells.
 
     Returns:
         An empty dictionary if the file holds no such network.
     """
-    for place in PLACES:
+    for place in places:
         found = checkpoint if place is None else checkpoint.get(place)
         if isinstance(found, Mapping):
-            state = _unwrapped(found)
-            if all(mark in state for mark in marks):
+            state = unwrapped(found)
+            if enough(mark in state for mark in marks):
                 return state
     return {}
+
+
+def unwrapped(found: Mapping[str, Any]) -> StateDict:
+    """Tensors under their plain names; of a Lightning module, those of the network alone."""
+    tensors = {_plain(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    if any(key.startswith(LIGHTNING) for key in tensors):
+        tensors = {
+            _plain(key.removeprefix(LIGHTNING)): value
+            for key, value in tensors.items()
+            if key.startswith(LIGHTNING)
+        }
+    return tensors
 
 
 def beside_network(checkpoint: Mapping[str, Any], prefix: str) -> StateDict:
@@ -43,24 +63,14 @@ def beside_network(checkpoint: Mapping[str, Any], prefix: str) -> StateDict:
     found = checkpoint.get("state_dict")
     if not isinstance(found, Mapping):
         return {}
-    return {
-        key.removeprefix(prefix): value
-        for key, value in found.items()
-        if key.startswith(prefix) and isinstance(value, Tensor)
-    }
+    tensors = {_plain(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def count(state: Mapping[str, Any], pattern: str) -> int:
     """How many different values the group of a regular expression has among the keys that it fits."""
     compiled = re.compile(pattern)
     return len({match[1] for key in state if (match := compiled.fullmatch(key))})
-
-
-def _unwrapped(found: Mapping[str, Any]) -> StateDict:
-    tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
-    if any(key.startswith(LIGHTNING) for key in tensors):
-        tensors = {key: value for key, value in tensors.items() if key.startswith(LIGHTNING)}
-    return {_plain(key): value for key, value in tensors.items()}
 
 
 def _plain(key: str) -> str:

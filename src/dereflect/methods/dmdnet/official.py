@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
+from dereflect.methods.checkpoints import unwrapped
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.weights import read_checkpoint
 
@@ -26,11 +27,7 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
     They lie flat or under "network", from one device or several.
     """
     content = checkpoint.get("network", checkpoint)
-    if not isinstance(content, Mapping):
-        return None
-    state = {
-        key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)
-    }
+    state = unwrapped(content) if isinstance(content, Mapping) else {}
     return state if MARK in state else None
 
 

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import StateDict
+from dereflect.methods import checkpoints
+from dereflect.methods.checkpoints import StateDict, count, unwrapped
 from dereflect.methods.rdnet.config import Order, Prompt, RDNetConfig
 from dereflect.methods.rdnet.network import RDNet
 from dereflect.weights import check_keys
 
-WRAPPERS = ("net_g.", "module.", "_orig_mod.")
-"""Prefixes that trainers put before a network's keys."""
+PLACES = ("model_ema", "state_dict", "params", "icnn", None)
+"""Where the network's tensors may lie; averaged ones, with which the toolbox validates, come first."""
 MARKS = ("subnet0.alpha0", "baseball.patch_embed.proj.weight")
 """Keys that every RDNet has; either tells the family."""
 CLASSIFIER_MARKS = ("model.stem.0.weight", "model.head.norm.weight", "head.weight")
@@ -38,18 +39,8 @@ ENDS = {
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> StateDict:
-    """The network's tensors under plain names, in whichever layout; empty for any other file.
-
-    An averaged copy (``model_ema``), with which the toolbox validates, is preferred where there is one.
-    """
-    for name in ("model_ema", "state_dict", "params", "icnn", None):
-        found = checkpoint if name is None else checkpoint.get(name)
-        if not isinstance(found, Mapping):
-            continue
-        state = _unwrapped(found)
-        if any(mark in state for mark in MARKS):
-            return state
-    return {}
+    """The network's tensors under plain names, in whichever layout; empty for any other file."""
+    return checkpoints.network_state(checkpoint, MARKS, PLACES, any)
 
 
 def is_old(state: Mapping[str, Tensor], source: str) -> bool:
@@ -88,7 +79,7 @@ def modern_state(state: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) 
 def is_classifier(checkpoint: Mapping[str, Any]) -> bool:
     """Whether this is the classifier's own file."""
     return any(
-        isinstance(found, Mapping) and all(mark in found for mark in CLASSIFIER_MARKS)
+        isinstance(found, Mapping) and unwrapped(found).keys() >= set(CLASSIFIER_MARKS)
         for found in (checkpoint.get("icnn"), checkpoint)
     )
 
@@ -100,7 +91,7 @@ def classifier_state(checkpoint: Mapping[str, Any], source: str) -> StateDict:
         ModelError: no such file.
     """
     for found in (checkpoint.get("icnn"), checkpoint):
-        if isinstance(found, Mapping) and CLASSIFIER_MARKS[0] in (state := _unwrapped(found)):
+        if isinstance(found, Mapping) and CLASSIFIER_MARKS[0] in (state := unwrapped(found)):
             return state
     keys = ", ".join(list(checkpoint)[:5])
     raise ModelError(source, f"not RDNet's classifier, cls_model.pth (its first keys: {keys})")
@@ -121,8 +112,8 @@ def config_of(state: Mapping[str, Tensor], order: Order, source: str) -> RDNetCo
             prompt=prompt,
             order=order,
             channels=tuple(state[f"subnet0.alpha{level}"].shape[1] for level in range(4)),
-            blocks=tuple(_count(state, rf"subnet0\.level{level}\.blocks\.(\d+)\..*") for level in range(4)),
-            columns=_count(state, r"subnet(\d+)\..*"),
+            blocks=tuple(count(state, rf"subnet0\.level{level}\.blocks\.(\d+)\..*") for level in range(4)),
+            columns=count(state, r"subnet(\d+)\..*"),
             backbone_width=state["baseball.patch_embed.proj.weight"].shape[0],
             backbone_depths=_stages(state, r"baseball\.layers\.{}\.blocks\.(\d+)\..*"),
         )
@@ -144,23 +135,4 @@ def config_of(state: Mapping[str, Tensor], order: Order, source: str) -> RDNetCo
 
 
 def _stages(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
-    return tuple(_count(state, pattern.format(stage)) for stage in range(4))
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    compiled = re.compile(pattern)
-    return len({match[1] for key in state if (match := compiled.fullmatch(key))})
-
-
-def _unwrapped(found: Mapping[str, Any]) -> StateDict:
-    """Tensors under their plain names; of a Lightning module, those of the network alone."""
-    tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
-    if any(key.startswith(WRAPPERS[0]) for key in tensors):
-        tensors = {key: value for key, value in tensors.items() if key.startswith(WRAPPERS[0])}
-    return {_plain(key): value for key, value in tensors.items()}
-
-
-def _plain(key: str) -> str:
-    while wrapper := next((prefix for prefix in WRAPPERS if key.startswith(prefix)), None):
-        key = key.removeprefix(wrapper)
-    return key
+    return tuple(count(state, pattern.format(stage)) for stage in range(4))

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import StateDict
+from dereflect.methods.checkpoints import StateDict, unwrapped
 from dereflect.methods.ytmt.config import NAMED, YtmtConfig
 from dereflect.methods.ytmt.two_stage import build_network
 from dereflect.nn.vgg import LEVEL_CHANNELS
@@ -40,10 +38,9 @@ def network_states(checkpoint: Mapping[str, Any]) -> list[StateDict]:
         found = [checkpoint["icnn"]]
         if isinstance(checkpoint.get("icnn2"), Mapping):
             found.append(checkpoint["icnn2"])
-        return [_without_wrapper(state) for state in found]
-    bare = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    stripped = _without_wrapper(bare)
-    return [stripped] if any(name in stripped for name in FIRST_CONVOLUTIONS.values()) else []
+        return [unwrapped(state) for state in found]
+    bare = unwrapped(checkpoint)
+    return [bare] if any(name in bare for name in FIRST_CONVOLUTIONS.values()) else []
 
 
 def config_of(states: list[StateDict], source: Path | str, exchange: str | None = None) -> YtmtConfig:
@@ -96,10 +93,6 @@ def system_state(states: list[StateDict], config: YtmtConfig, source: Path | str
         check_keys(expected, live, f"{source}, stage {number}")
         result |= {f"stage{number}.{key}": value.float() for key, value in live.items()}
     return result
-
-
-def _without_wrapper(state: Mapping[str, Tensor]) -> StateDict:
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _refuse(state: StateDict, source: Path | str) -> None:
