@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: the file is missing, truncated or of no known format.
         ModelError: the file is a pickle that holds more than tensors and plain values, and is refused.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(path, "no such weights file")
     if path.suffix == ".safetensors":
@@ -97,7 +97,8 @@ def read_config(folder: Path) -> tuple[str | None, dict[str, Any]]:
         raise ModelError(path, f"not valid JSON ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("config", {}), dict):
         return None, {}
-    return content.get("method"), content.get("config", {})
+    method = content.get("method")
+    return method if isinstance(method, str) else None, content.get("config", {})
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -8,7 +8,7 @@ from dereflect.cli import app
 from dereflect.errors import RecipeError
 from dereflect.methods.default.network import DefaultConfig
 from dereflect.methods.default.settings import read_settings
-from dereflect.training.recipe import folders, load_recipe
+from dereflect.training.recipe import folders, load_recipe, objective_class
 
 RECIPES = recipes.FOLDER
 
@@ -52,6 +52,32 @@ def test_a_wrong_recipe_names_the_key_and_the_remedy(overrides: list[str], messa
 def test_a_missing_data_folder_is_named() -> None:
     with pytest.raises(RecipeError, match=r"nowhere: no such folder \(data 'data'\); give data=FOLDER"):
         folders(load_recipe("default", ["data=nowhere"]))
+
+
+def test_a_folder_by_name_stands_beside_the_one_for_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").mkdir()
+    overrides = ["data.real=pairs"]
+    assert folders(load_recipe("dsit", overrides)) == {"real": Path("pairs")}
+    (tmp_path / "data").mkdir()
+    assert folders(load_recipe("dsit", overrides)) == {"data": Path("data"), "real": Path("pairs")}
+    assert folders(load_recipe("dsit", ["data=pairs", *overrides])) == dict.fromkeys(
+        ("data", "real"), Path("pairs")
+    )
+    with pytest.raises(RecipeError, match=r"nowhere: no such folder \(data 'real'\); give data\.real=FOLDER"):
+        folders(load_recipe("dsit", ["data.real=nowhere"]))
+
+
+@pytest.mark.parametrize("name", ["default", "diffrs_unet", "diffrs_synthesis", "diffrs_fgfm"])
+def test_a_training_on_one_folder_refuses_others(name, tmp_path):
+    recipe = load_recipe(name, [f"data={tmp_path}", f"data.photos={tmp_path}"])
+    settings = recipe.settings | {"model": str(tmp_path), "perceptual": 0}
+    if name != "diffrs_fgfm":
+        settings.pop("perceptual")
+    if name == "default":
+        settings.pop("model")
+    with pytest.raises(RecipeError, match=r"data\.photos: this training takes one folder that holds all"):
+        objective_class(recipe.objective)(settings, folders(recipe))
 
 
 def test_a_recipe_is_found_by_name_from_anywhere_and_a_file_wins(tmp_path, monkeypatch):

@@ -169,6 +169,17 @@ def test_a_batch_larger_than_the_data_is_refused_before_work(tmp_path: Path) -> 
         run(tmp_path, batch_size=16)
 
 
+def test_paths_in_a_recipe_may_begin_at_home(tmp_path: Path, monkeypatch) -> None:
+    """Shells leave the tilde of output=~/run to the program."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    run(Path("~/run"), stop_at=2)
+    assert (tmp_path / "run/checkpoints/step-00000002/state.pt").is_file()
+    trainer, _ = run(tmp_path / "other", steps=3, resume="~/run")
+    assert trainer.step == 3
+    assert json.loads((tmp_path / "other/log.jsonl").read_text().splitlines()[0])["step"] == 3
+
+
 def test_resume_never_refuses_a_folder_with_checkpoints(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     with pytest.raises(RecipeError, match="holds checkpoints"):

@@ -20,3 +20,15 @@ def data_folder(folders: Mapping[str, Path], name: str, inside: str) -> Path:
     if not folder.is_dir():
         raise RecipeError(folder, f"no such folder (data '{name}'); give data.{name}=FOLDER")
     return folder
+
+
+def whole_folder(folders: Mapping[str, Path]) -> Path:
+    """The folder that holds all data, for trainings that take no folders by name.
+
+    Raises:
+        RecipeError: there is none, or another besides.
+    """
+    for name in folders:
+        if name != "data":
+            raise RecipeError(f"data.{name}", "this training takes one folder that holds all: data=FOLDER")
+    return folders["data"]

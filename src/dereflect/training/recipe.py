@@ -100,7 +100,7 @@ def parse_recipe(content: Mapping[str, Any], source: str = "recipe") -> Recipe:
 
 
 def folders(recipe: Recipe) -> dict[str, Path]:
-    """The data folders by name (a single folder is named ``data``).
+    """The data folders by name. The one for all data is named ``data``; beside others it may be absent.
 
     Raises:
         RecipeError: a folder does not exist.
@@ -110,7 +110,10 @@ def folders(recipe: Recipe) -> dict[str, Path]:
     for name, text in named.items():
         folder = Path(text).expanduser()
         if not folder.is_dir():
-            raise RecipeError(folder, f"no such folder (data '{name}'); give data=FOLDER")
+            if name == "data" and len(named) > 1:
+                continue
+            key = "data" if name == "data" else f"data.{name}"
+            raise RecipeError(folder, f"no such folder (data '{name}'); give {key}=FOLDER")
         result[name] = folder
     return result
 
@@ -136,6 +139,8 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     parts = key.split(".")
     if len(parts) == 1 and key not in Recipe.model_fields:
         parts = ["schedule" if key in Schedule.model_fields else "settings", key]
+    if parts[0] == "data" and len(parts) > 1 and isinstance(content.get("data"), str):
+        content["data"] = {"data": content["data"]}  # what has no folder of its own is still looked for there
     place = content
     for part in parts[:-1]:
         nested = place.setdefault(part, {})

@@ -73,7 +73,7 @@ class Trainer:
             )
         samples = (schedule.epochs or 1) * len(objective.samples)
         self.total_steps = schedule.steps or -(-samples // self.samples_per_step)
-        self.folder = Path(recipe.output)
+        self.folder = Path(recipe.output).expanduser()
         self.step = 0
         self._prepare()
 
@@ -254,7 +254,7 @@ class Trainer:
             if _checkpoints(self.folder):
                 raise RecipeError(self.folder, "holds checkpoints; choose another output or resume=auto")
             return
-        found = _checkpoints(self.folder if wanted == "auto" else Path(wanted))
+        found = _checkpoints(self.folder if wanted == "auto" else Path(wanted).expanduser())
         if not found:
             if wanted != "auto":
                 raise RecipeError(wanted, "no checkpoint there to resume from")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dereflect.data.folders import whole_folder
 from dereflect.errors import RecipeError
 from dereflect.methods.default.crops import GlassCrops, develop
 from dereflect.methods.default.losses import losses
@@ -29,7 +30,7 @@ class DefaultObjective(Objective):
     def __init__(self, settings: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
         super().__init__()
         self.settings = read_settings(settings)
-        self.folder = folders["data"]
+        self.folder = whole_folder(folders)
         network = _build(self.settings)
         self.networks["separator"] = network
         self.optimizers["separator"] = torch.optim.AdamW(

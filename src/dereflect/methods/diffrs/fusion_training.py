@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from dereflect.data.folders import whole_folder
 from dereflect.errors import InputError, ModelError, RecipeError
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.fusion import FidelityFusion
@@ -161,9 +162,10 @@ def make_latents(
         RecipeError: settings, photos or model that cannot be used.
     """
     own = read_settings(FusionSettings, settings)
-    folder = folders["data"] / own.latents
+    data = whole_folder(folders)
+    folder = data / own.latents
     try:
-        samples = LayerCrops(own, folders["data"])
+        samples = LayerCrops(own, data)
         pipeline = starting_pipeline(Path(own.model).expanduser()).to(device)
     except (ModelError, InputError) as error:
         raise RecipeError(error.head(), error.rest()) from error

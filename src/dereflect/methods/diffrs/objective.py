@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from dereflect.data.folders import whole_folder
 from dereflect.errors import InputError, ModelError, RecipeError
 from dereflect.methods.diffrs.attention import install_joint_attention, joint_attention
 from dereflect.methods.diffrs.autoencoder import encode
@@ -85,7 +86,7 @@ class PartObjective(Objective):
     def __init__(self, settings: PartSettings, folders: Mapping[str, Path], part: str) -> None:
         super().__init__()
         self.part, self.averaged = part, part
-        self.folder = folders["data"]
+        self.folder = whole_folder(folders)
         try:
             self.pipeline = starting_pipeline(
                 Path(settings.model).expanduser(), getattr(settings, "class_start", "zero")

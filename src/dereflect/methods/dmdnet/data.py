@@ -14,6 +14,7 @@ from torch import Tensor
 from dereflect.data.augment import JointGeometry
 from dereflect.data.choice import choose_source
 from dereflect.data.crops import decode, list_pictures
+from dereflect.data.folders import data_folder
 from dereflect.data.halves import ShuffledHalves
 from dereflect.data.mixture import unit
 from dereflect.data.pairs import Pair, read_pairs
@@ -63,10 +64,11 @@ class GlassMixture:
                 f"each of real: {', '.join(sources.real) or 'none'}",
             )
         self.sources, self.seed = sources, seed
-        self.photos = ShuffledHalves(list_pictures(_folder(folders, sources.photos)), seed)
+        photos = data_folder(folders, sources.photos, sources.photos)
+        self.photos = ShuffledHalves(list_pictures(photos), seed)
         if not len(self.photos):
-            raise RecipeError(_folder(folders, sources.photos), "at least two photos are needed")
-        self.real = [_triplets(_folder(folders, name)) for name in sources.real]
+            raise RecipeError(photos, "at least two photos are needed")
+        self.real = [_triplets(data_folder(folders, name, name)) for name in sources.real]
         rotate = sources.rotate if sources.black_corner_rotation else 0.0
         self.geometry = JointGeometry(crop=sources.patch, scale=sources.scale, rotate=rotate)
         self.lengths = [len(self.photos), *(len(pairs) for pairs in self.real)]
@@ -103,17 +105,6 @@ class GlassMixture:
             angle = draws.choice([90, 180, 270])
             crops = [crop.rotate(angle) for crop in crops]  # square by now, so nothing is lost
         return crops
-
-
-def _folder(folders: Mapping[str, Path], name: str) -> Path:
-    if name in folders:
-        return folders[name]
-    folder = folders.get("data", Path()) / name
-    if not folder.is_dir():
-        raise RecipeError(
-            f"data folder '{name}'", f"is not there; give data.{name}=FOLDER or put it into data=FOLDER"
-        )
-    return folder
 
 
 def _triplets(folder: Path) -> list[Pair]:

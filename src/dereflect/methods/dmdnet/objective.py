@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from dereflect.data.crops import decode
+from dereflect.data.folders import data_folder
 from dereflect.data.pairs import Pair, read_pairs
 from dereflect.errors import RecipeError
 from dereflect.images.fidelity import unit_psnr
@@ -189,10 +190,7 @@ def held_out_pairs(folders: Mapping[str, Path], name: str) -> list[Pair]:
     Raises:
         RecipeError: it is not there.
     """
-    folder = folders.get(name, folders.get("data", Path()) / name)
-    if not folder.is_dir():
-        raise RecipeError("settings.validate_on", f"{folder} is not there; give data.{name}=FOLDER")
-    return read_pairs(folder, check_sizes=False)
+    return read_pairs(data_folder(folders, name, name), check_sizes=False)
 
 
 def gathered(trace: MemoryTrace) -> MemoryTrace:
