@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from dereflect import load
 from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.errors import InputError, ModelError
+from dereflect.methods.dmdnet.config import DMDNetConfig
 from dereflect.methods.dmdnet.depth import UNUSED_SHAPES, DepthNetwork, load_depth_network
 from dereflect.methods.dmdnet.method import DMDNetMethod
 from dereflect.methods.dmdnet.orders import OrderBook
@@ -32,6 +34,38 @@ def test_official_files_load_convert_and_load_again(official, depth_file, tmp_pa
     assert all(layer.shape == image.shape for layer in layers)
     for one, other in zip(layers, again(image, orders=forced(book)), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def test_files_in_half_precision_are_loaded_in_single(official, depth_file, tmp_path):
+    network_file, banks_file, network = official
+    content = torch.load(network_file)
+    content["network"] = {key: value.half() for key, value in content["network"].items()}
+    torch.save(content, tmp_path / "half.pt")
+    options = {"banks": str(banks_file), "depth": str(depth_file)}
+    method, _ = load_method(tmp_path / "half.pt", options)
+    method.save_pretrained(tmp_path / "folder")
+    weights = tmp_path / "folder/model.safetensors"
+    state = load_file(weights)
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    for found in (method, load_method(tmp_path / "folder")[0]):
+        assert {v.dtype for v in found.state_dict().values() if v.is_floating_point()} == {torch.float32}
+        assert torch.equal(found.network.convert_d[0].weight, network.convert_d[0].weight.half().float())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dims": 5}, "DMDNet setting dims must be of type list of integers"),
+        ({"dims": ["a"] * 5}, "DMDNet setting dims must be of type list of integers"),
+        ({"experts": 2.0}, "DMDNet setting experts must be of type int"),
+        ({"position_code": "yes"}, "DMDNet setting position_code must be of type bool"),
+        ({"states": 0}, "states must be above 0"),
+        ({"routing": "pixel"}, "routing 'pixel' is unknown; one of sample, batch"),
+    ],
+)
+def test_a_configuration_of_wrong_values_is_refused(settings, message):
+    with pytest.raises(ModelError, match=f"config.json: {message}"):
+        DMDNetConfig.from_mapping(settings, "config.json")
 
 
 def forced(book):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dereflect.errors import ModelError
+from dereflect.methods.configs import read_fields
 
 Scan = Literal["regional", "global", "raster"]
 StateSpace = Literal["depth", "original"]
@@ -57,31 +58,28 @@ class DMDNetConfig:
         """Build from parsed JSON or YAML, checking names and values.
 
         Raises:
-            ModelError: an unknown key or a value that is not offered; names both.
+            ModelError: an unknown key, or a value of the wrong type or that is not offered; names both.
         """
-        known = {field.name for field in fields(cls)}
-        for key, value in values.items():
-            if key not in known:
-                raise ModelError(source, f"unknown DMDNet setting '{key}'; one of {', '.join(sorted(known))}")
-            if key in CHOICES and value not in CHOICES[key]:
-                raise ModelError(source, f"{key} '{value}' is unknown; one of {', '.join(CHOICES[key])}")
-        made: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        config = cls(**made)
+        config = read_fields(cls, "DMDNet", values, source)
         config.check(source)
         return config
 
     def check(self, source: str = "config") -> None:
-        """Refuse sizes that cannot be built.
+        """Refuse what cannot be built.
 
         Raises:
-            ModelError: a tuple of the wrong length or a number out of range.
+            ModelError: a choice that is not offered, a tuple of the wrong length or a number out of range.
         """
+        for name, offered in CHOICES.items():
+            if (value := getattr(self, name)) not in offered:
+                raise ModelError(source, f"{name} '{value}' is unknown; one of {', '.join(offered)}")
         for name, length in (("dims", 5), ("decoder_blocks", 5), ("mugi_blocks", 4)):
             value = getattr(self, name)
             if len(value) != length or min(value) < 1:
                 raise ModelError(source, f"{name} needs {length} numbers above 0, not {list(value)}")
+        for name in ("last_mugi_blocks", "states"):
+            if getattr(self, name) < 1:
+                raise ModelError(source, f"{name} must be above 0, not {getattr(self, name)}")
         if not 1 <= self.top_k <= self.experts:
             raise ModelError(source, f"top_k {self.top_k} must lie between 1 and experts {self.experts}")
 

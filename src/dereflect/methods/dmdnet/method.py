@@ -153,7 +153,8 @@ def from_folder(folder: Path, config: Mapping[str, Any], options: DMDNetOptions)
             options.banks, "a model folder holds its banks already; leave it out", setting="banks"
         )
     settings = DMDNetConfig.from_mapping(dict(config) | options.switches(), str(folder / "config.json"))
-    state = read_checkpoint(folder / "model.safetensors")
+    content = read_checkpoint(folder / "model.safetensors")
+    state = {key: value.float() if value.is_floating_point() else value for key, value in content.items()}
     with torch.device("meta"):
         method = DMDNetMethod(settings)
     if not any(key.startswith("depth.") for key in state):
