@@ -119,7 +119,10 @@ def test_turning_loses_corners_only_where_the_option_says_so(tmp_path):
         ({"network": {"transmission_scan": "spiral"}}, "transmission_scan 'spiral' is unknown"),
         ({"network": {"wings": 1}}, "unknown DMDNet setting 'wings'"),
         ({"sources": {"real": [], "shares": [0.5]}}, "must sum to 1"),
-        ({"sources": {"real": ["nature"], "shares": [0.5, 0.5]}}, "data folder 'nature': is not there"),
+        (
+            {"sources": {"real": ["nature"], "shares": [0.5, 0.5]}},
+            r"no such folder \(data 'nature'\); give data\.nature=FOLDER",
+        ),
     ],
 )
 def test_faulty_settings_are_named(data, tmp_path, settings, message):
