@@ -1,8 +1,12 @@
 """Golden checks of DMDNet's depth network; `test_dmdnet.py` runs them."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 from dmdnet_recipe import fill
 from fixtures import GoldenFile, section
+from torch import nn
 
 from dereflect.methods.dmdnet.depth import DepthNetwork, FusionBlock, ResidualUnit
 from dereflect.methods.dmdnet.next_vit import (
@@ -14,37 +18,67 @@ from dereflect.methods.dmdnet.next_vit import (
     TransformerBlock,
 )
 
+Shapes = dict[str, list[int]]
+
+
+def number_after(mark: str, name: str, otherwise: int = 1) -> int:
+    """The number that a case's name holds behind ``_mark``, e.g. 4 in ``E_MHSA_sr4``."""
+    found = re.search(rf"_{mark}(\d+)", name)
+    return int(found[1]) if found else otherwise
+
+
+def projection(name: str, state: Shapes) -> nn.Module:
+    width, narrow = state.get("conv.weight", [1, 1])[:2]
+    return PatchProjection(narrow, width, number_after("s", name))
+
+
+def conv_block(name: str, state: Shapes) -> nn.Module:
+    width = state["mhca.projection.weight"][0]
+    given = state.get("patch_embed.conv.weight", [width, width])[1]
+    return ConvBlock(given, width, number_after("s", name))
+
+
+def transformer_block(name: str, state: Shapes) -> nn.Module:
+    width, attended = state["mlp.conv2.weight"][0], state["e_mhsa.q.weight"][0]
+    given = state.get("patch_embed.conv.weight", [attended, attended])[1]
+    return TransformerBlock(given, width, number_after("s", name), number_after("sr", name))
+
+
+BUILDERS: dict[str, Callable[[str, Shapes], nn.Module]] = {
+    "ConvBNReLU": lambda name, state: ConvNormReLU(
+        state["conv.weight"][1], state["conv.weight"][0], number_after("s", name)
+    ),
+    "PatchEmbed": projection,
+    "MHCA": lambda name, state: MHCA(state["projection.weight"][0]),
+    "NCB": conv_block,
+    "E_MHSA": lambda name, state: EfficientAttention(state["q.weight"][0], number_after("sr", name)),
+    "NTB": transformer_block,
+    "RCU": lambda name, state: ResidualUnit(state["conv1.weight"][0]),
+    "FFB": lambda name, state: FusionBlock(state["out_conv.weight"][0]),
+}
+"""Blocks by the beginning of a case's name; their sizes are those of the weights."""
+
 
 def check_depth_blocks(file: GoldenFile) -> None:
     about = section(file)
-    modules = {
-        "ConvBNReLU_s2": ConvNormReLU(3, 16, 2),
-        "PatchEmbed_s2": PatchProjection(32, 64, 2),
-        "PatchEmbed_s1": PatchProjection(32, 64, 1),
-        "MHCA": MHCA(64),
-        "NCB_s1": ConvBlock(32, 64),
-        "NCB_s2": ConvBlock(64, 96, 2),
-        "NCB_id": ConvBlock(64, 64),
-        "E_MHSA_sr4": EfficientAttention(64, 4),
-        "E_MHSA_sr2": EfficientAttention(64, 2),
-        "E_MHSA_sr1": EfficientAttention(64, 1),
-        "NTB_sr4": TransformerBlock(96, 128, 1, 4),
-        "NTB_sr2": TransformerBlock(64, 128, 1, 2),
-        "NTB_sr1": TransformerBlock(192, 256, 1, 1),
-        "RCU": ResidualUnit(16),
-    }
-    for name, module in modules.items():
-        fill(module.eval(), file, about["seed"], f"{name}.", "depth")
-        assert {key: list(value.shape) for key, value in module.state_dict().items()} == about["state"][name]
-        x = file.take(f"{name}.x")
-        file.compare(f"{name}.y", module(x), atol=2e-5)
-    fusion = fill(FusionBlock(16), file, about["seed"], "FFB.", "depth")
-    assert {key: list(value.shape) for key, value in fusion.state_dict().items()} == about["state"]["FFB"]
-    coarser, finer = file.take("FFB.x0"), file.take("FFB.x1")
+    for name in file.groups():
+        state = about["state"][name]
+        build = next(build for kind, build in BUILDERS.items() if re.match(rf"{kind}(_|$)", name))
+        module = fill(build(name, state).eval(), file, about["seed"], f"{name}.", "depth")
+        assert {key: list(value.shape) for key, value in module.state_dict().items()} == state
+        if isinstance(module, FusionBlock):
+            check_fusion(file, name, module)
+        else:
+            file.compare(f"{name}.y", module(file.take(f"{name}.x")), atol=2e-5)
+
+
+def check_fusion(file: GoldenFile, name: str, fusion: FusionBlock) -> None:
+    coarser, finer = file.take(f"{name}.x0"), file.take(f"{name}.x1")
     twice = 2 * finer.shape[2], 2 * finer.shape[3]
-    file.compare("FFB.one", fusion(coarser, None, twice), atol=2e-5)
-    file.compare("FFB.two", fusion(finer, coarser, twice), atol=2e-5)
-    file.compare("FFB.sized", fusion(finer, coarser, tuple(file.take("FFB.sized").shape[2:])), atol=2e-5)
+    file.compare(f"{name}.one", fusion(coarser, None, twice), atol=2e-5)
+    file.compare(f"{name}.two", fusion(finer, coarser, twice), atol=2e-5)
+    sized = tuple(file.take(f"{name}.sized").shape[2:])
+    file.compare(f"{name}.sized", fusion(finer, coarser, sized), atol=2e-5)
 
 
 def recipe_depth_network(file: GoldenFile, seed: int) -> DepthNetwork:

@@ -173,6 +173,7 @@ def test_paths_in_a_recipe_may_begin_at_home(tmp_path: Path, monkeypatch) -> Non
     """Shells leave the tilde of output=~/run to the program."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     run(Path("~/run"), stop_at=2)
     assert (tmp_path / "run/checkpoints/step-00000002/state.pt").is_file()
     trainer, _ = run(tmp_path / "other", steps=3, resume="~/run")
