@@ -3,13 +3,14 @@ import hashlib
 import http.server
 import re
 import shutil
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dereflect.downloads import BLOCK, fetch, sha256
+from dereflect.downloads import BLOCK, fetch, sha256, show_progress
 from dereflect.errors import InputError, ModelError
 
 CONTENT = bytes(range(256)) * (BLOCK // 64)  # four blocks
@@ -23,6 +24,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     tag = '"first"'
     cut_at: int | None = None
     ranges = True
+    tells_length = True
     failures: list[int] = []  # noqa: RUF012
     requests: list[str | None] = []  # noqa: RUF012
     seconds = 0.0
@@ -45,7 +47,8 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if asked else 200)
         if Server.tag:
             self.send_header("ETag", Server.tag)
-        self.send_header("Content-Length", str(len(Server.content) - start))
+        if Server.tells_length:
+            self.send_header("Content-Length", str(len(Server.content) - start))
         self.end_headers()
         time.sleep(Server.seconds)
         with contextlib.suppress(OSError):  # the client has read enough
@@ -58,7 +61,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def url(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("content", "tag", "cut_at", "ranges", "seconds"):
+    for name in ("content", "tag", "cut_at", "ranges", "tells_length", "seconds"):
         monkeypatch.setattr(Server, name, getattr(Server, name))
     for name in ("failures", "requests"):
         monkeypatch.setattr(Server, name, [])
@@ -86,6 +89,24 @@ def test_a_file_comes_whole_once(url, tmp_path, checksum):
     assert names(path.parent) == ["w.pth"]
     assert seen[-1] == ("w.pth", len(CONTENT), len(CONTENT))
     assert Server.requests == [None]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_length_that_the_server_does_not_tell_is_shown_at_the_end(
+    url, tmp_path, monkeypatch, capsys, terminal
+):
+    Server.tells_length = False
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    show, seen = show_progress(), []
+
+    def report(*words):
+        seen.append(words)
+        show(*words)
+
+    fetch(url, tmp_path / "w.pth", SHA256, report=report)
+    assert seen[0] == ("w.pth", BLOCK, 0)
+    assert seen[-1] == ("w.pth", len(CONTENT), len(CONTENT))
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("checksum", [SHA256, ""])

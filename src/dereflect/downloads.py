@@ -16,7 +16,9 @@ from dereflect.errors import InputError, MissingExtra, ModelError, first_line
 from dereflect.files import write_text
 
 ReportBytes = Callable[[str, int, int], None]
-"""Called as ``report(name, bytes_so_far, bytes_in_all)``; bytes_in_all is 0 where the server does not say."""
+"""Called as ``report(name, bytes_so_far, bytes_in_all)``; bytes_in_all is 0 until it is known.
+
+A server may not say it, and then only the last call does."""
 
 ATTEMPTS = 5
 """Attempts without a single new byte before giving up."""
@@ -175,8 +177,10 @@ class _Download:
             try:
                 for done in self._append(part, have):
                     if self.report is not None:
-                        self.report(self.name, done, self.total or done)
+                        self.report(self.name, done, self.total)
                 if part.is_file():
+                    if self.report is not None and not self.total:
+                        self.report(self.name, part.stat().st_size, part.stat().st_size)
                     return part
                 problem = "what had come was of another file"
             except requests.RequestException as error:

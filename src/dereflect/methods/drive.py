@@ -75,9 +75,13 @@ _FILE = re.compile(rf"https://{re.escape(HOST)}/file/d/([\w-]+)(?:/|$)")
 
 
 def _download(gdown: Any, identifier: str, target: Path, report: ReportBytes | None) -> None:
+    untold = True
+
     def tell(done: int, total: int | None) -> None:
+        nonlocal untold
+        untold = not total
         if report is not None:
-            report(target.name, done, total or done)
+            report(target.name, done, total or 0)
 
     gdown.download(
         id=identifier,
@@ -89,6 +93,8 @@ def _download(gdown: Any, identifier: str, target: Path, report: ReportBytes | N
         timeout=TIMEOUT,
         retries=RETRIES,
     )
+    if report is not None and untold and target.is_file():
+        report(target.name, target.stat().st_size, target.stat().st_size)
 
 
 def _is_page(path: Path) -> bool:
