@@ -50,7 +50,8 @@ def test_every_kind_of_picture_becomes_8_bit_rgb(tmp_path: Path, mode: str) -> N
 
 
 def test_what_is_listed_is_what_separate_takes(tmp_path: Path) -> None:
-    for name in ("b/a.HEIC", "c.jfif", "d.gif", "e.txt"):
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("b/a.HEIC", "c.jfif", "d.gif", "e.txt", "._c.jfif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in list_pictures(tmp_path)] == ["a.HEIC", "c.jfif", "d.gif"]

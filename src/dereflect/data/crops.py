@@ -18,12 +18,16 @@ from dereflect.images.tensors import to_tensor
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """All picture files of a folder and its sub-folders, sorted by path.
+    """All picture files of a folder and its sub-folders, sorted by path; hidden ones are skipped.
 
     Raises:
         InputError: there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
     if not paths:
         raise InputError(folder, "holds no pictures")
     return paths
