@@ -13,13 +13,15 @@ from typer.testing import CliRunner
 from dereflect.catalog import load_method
 from dereflect.cli import app
 from dereflect.data.crops import held_out
+from dereflect.data.pairs import read_pairs
 from dereflect.errors import InputError, RecipeError
 from dereflect.images.fidelity import align
 from dereflect.methods.default.crops import GlassCrops, develop
 from dereflect.methods.default.losses import global_tone, losses
-from dereflect.methods.default.network import Estimate
+from dereflect.methods.default.network import DefaultConfig, DefaultNetwork, Estimate
 from dereflect.methods.default.objective import DefaultObjective
 from dereflect.methods.default.settings import Settings, read_settings
+from dereflect.methods.default.validation import measure
 
 RECIPE = "default"
 TINY = "{widths: [8, 8, 8], encoder_blocks: [1, 1, 1], decoder_blocks: [1, 1], head_width: 8, encoder: }"
@@ -68,6 +70,15 @@ def test_the_recipe_trains_and_the_command_line_can_load_what_it_exports(data: P
     events.Reload()
     assert events.Tags()["images"] == [f"crop_{index}" for index in range(4)]
     assert events.Images("crop_0")[0].width == 5 * 64
+
+
+def test_a_measured_set_whose_pairs_do_not_fit_together_gives_no_numbers(data: Path) -> None:
+    pairs = read_pairs(data / "pairs", check_sizes=False)
+    network = DefaultNetwork(DefaultConfig(widths=(8, 8, 8), head_width=8, encoder=""))
+    assert measure(network, pairs, side=64).keys() == {"psnr", "gain", "median", "aligned", "worse"}
+    for pair in pairs:
+        Image.open(pair.transmission).crop((0, 0, 80, 80)).save(pair.transmission)
+    assert measure(network, pairs, side=64) == {}
 
 
 def test_check_validates_and_trains_nothing(data: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def measure(network: DefaultNetwork, pairs: list[Pair], side: int) -> dict[str, 
     Returns:
         ``psnr``, the mean; ``gain`` and ``median``, mean and median gain; ``aligned``, the mean gain after
         the best gain and offset of each channel; ``worse``, the share that loses more than `WORSE` dB.
+        Nothing where no pair has pictures of one size.
     """
     device = next(network.parameters()).device
     rows = []
@@ -53,6 +54,8 @@ def measure(network: DefaultNetwork, pairs: list[Pair], side: int) -> dict[str, 
         rows.append(
             (after, after - unit_psnr(blended, truth), _aligned(found, truth) - _aligned(blended, truth))
         )
+    if not rows:
+        return {}
     scores = np.array(rows).T
     return {
         "psnr": float(scores[0].mean()),
