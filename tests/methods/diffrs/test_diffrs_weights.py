@@ -25,10 +25,12 @@ from dereflect.methods.diffrs.official import (
     RELEASE,
     SYNTHESIS_FILE,
     UNET_FILE,
+    fusion_state,
     part_of,
     synthesis_state,
 )
 from dereflect.methods.diffrs.synthesis import LatentSynthesis
+from dereflect.weights import read_checkpoint
 
 
 def published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -344,6 +346,20 @@ def test_a_single_file_of_the_release_says_how_to_bring_the_parts_together(sourc
         with pytest.raises(ModelError, match=f"is the {part} part of DiffRS alone.*models download diffrs"):
             load_method(sources["release"] / name)
     assert part_of({"conv_in.weight": torch.zeros(1)}) is None
+
+
+def test_fusion_blocks_may_be_one_state_or_a_list_of_states(sources, tmp_path):
+    flat = torch.load(sources["release"] / FUSION_FILE, weights_only=True)
+    blocks = [
+        {key.removeprefix(f"{n}."): tensor for key, tensor in flat.items() if key.startswith(f"{n}.")}
+        for n in range(3)
+    ]
+    torch.save(blocks, tmp_path / "fuse_blocks.bin")
+    listed = read_checkpoint(tmp_path / "fuse_blocks.bin")
+    assert part_of(listed) == part_of(flat) == "fusion"
+    wanted, found = fusion_state(flat), fusion_state(listed)
+    assert wanted.keys() == found.keys() == {f"blocks.{key}" for key in flat}
+    assert all(torch.equal(found[key], tensor) for key, tensor in wanted.items())
 
 
 def test_both_names_of_a_shared_layer_must_be_there():

@@ -57,9 +57,19 @@ def synthesis_state(published: Mapping[str, Tensor], what: str = SYNTHESIS_FILE)
     return state
 
 
-def fusion_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The fusion blocks' published state (``0.encode_enc_1...``) to ours."""
-    return {f"blocks.{key}": tensor for key, tensor in published.items()}
+def fusion_state(published: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The fusion blocks' published state (``0.encode_enc_1...``, or a state for each block) to ours."""
+    return {f"blocks.{key}": tensor for key, tensor in _flat(published).items()}
+
+
+def _flat(published: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The states of a list's items as one state."""
+    states = {key: item if isinstance(item, Mapping) else {"": item} for key, item in published.items()}
+    return {
+        f"{key}.{name}".removesuffix("."): tensor
+        for key, state in states.items()
+        for name, tensor in state.items()
+    }
 
 
 def part_of(checkpoint: Mapping[str, Any]) -> str | None:
@@ -67,7 +77,7 @@ def part_of(checkpoint: Mapping[str, Any]) -> str | None:
     if "class_embedding.weight" in checkpoint and "conv_in.weight" in checkpoint:
         weight = checkpoint["conv_in.weight"]
         return "unet" if isinstance(weight, Tensor) and weight.dim() == 4 and weight.shape[1] == 8 else None
-    if "0.encode_enc_1.norm1.weight" in checkpoint and "2.encode_enc_3.conv2.bias" in checkpoint:
+    if {"0.encode_enc_1.norm1.weight", "2.encode_enc_3.conv2.bias"} <= _flat(checkpoint).keys():
         return "fusion"
     if "intro.seq_l.0.weight" in checkpoint and "blocks_merge.3.a" in checkpoint:
         return "synthesis"

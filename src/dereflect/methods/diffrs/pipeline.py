@@ -316,7 +316,7 @@ def check_parts(pipeline: DiffRSPipeline) -> None:
         raise ModelError(
             "the UNet",
             f"has {unet.config.in_channels} input channels and {unet.config.num_class_embeds} classes, "
-            " DiffRS needs 8 and 2: this is another model's checkpoint",
+            "DiffRS needs 8 and 2: this is another model's checkpoint",
         )
     width, wanted = pipeline.prompts.config.width, unet.config.cross_attention_dim
     if width != wanted:
