@@ -214,10 +214,7 @@ def build_perceptual(column: str, learned: Path, backbone: Path) -> Lpips | Dist
     """
     net = Dists() if column == "dists" else Lpips(column.removeprefix("lpips_"))
     stack: Mapping[str, Tensor] = net.backbone.state_dict()
-    given = {
-        k: v for k, v in read_checkpoint(backbone).items() if k in stack or not k.startswith("features.")
-    }
-    given = {k: v for k, v in given.items() if k.startswith("features.")}
+    given = {k: v for k, v in read_checkpoint(backbone).items() if k in stack}
     check_keys(stack, given, str(backbone))
     own = {k: v for k, v in net.state_dict().items() if not k.startswith("backbone.")}
     heads = read_checkpoint(learned)
