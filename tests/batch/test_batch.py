@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import types
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from PIL import Image
 
 from dereflect import load
 from dereflect.batch import BatchJob, run_batch
-from dereflect.batch.cluster import Ledger
-from dereflect.batch.job import Summary
+from dereflect.batch.cluster import Ledger, _connect
+from dereflect.batch.job import Fleet, Summary
 from dereflect.batch.manifest import FOLDER
 from dereflect.batch.plan import BatchPhoto, find_work, group_photos
 from dereflect.batch.store import STAGING, Store
@@ -291,3 +292,43 @@ def test_command_line(photos: MakePhotos, tiny_model: Path, tmp_path: Path, caps
     assert "4 done or refused by an earlier run" in err
     code, out, err = run(str(tmp_path / "nowhere"), str(tmp_path / "out"))
     assert (code, err) == (2, f"dereflect: {tmp_path / 'nowhere'}: no such folder\n")
+
+
+def test_a_file_or_an_empty_word_as_destination_is_refused_before_any_work(
+    photos: MakePhotos, tiny_model: Path, tmp_path: Path, monkeypatch
+):
+    source = photos(1)
+    (tmp_path / "taken").write_text("mine")
+    monkeypatch.setattr(Worker, "work", None)
+    with pytest.raises(InputError, match="taken: is a file; give a folder"):
+        run_batch(job_of(source, tiny_model, destination=str(tmp_path / "taken")))
+    for ends in ({"source": ""}, {"destination": ""}):
+        with pytest.raises(InputError, match="an empty word is no folder"):
+            run_batch(replace(job_of(source, tiny_model), **ends))
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "asked", "named"),
+    [
+        ("ray://own:1", "ray://other:2", "ray://own:1", "address ray://own:1"),
+        ("auto", "ray://other:2", "ray://other:2", "RAY_ADDRESS ray://other:2"),
+    ],
+)
+def test_an_address_that_is_given_comes_before_the_environments(monkeypatch, given, variable, asked, named):
+    tried = []
+
+    def init(address: str, **_: object) -> None:
+        tried.append(address)
+        raise ConnectionError("nobody is there")
+
+    ray = types.ModuleType("ray")
+    ray.data = types.ModuleType("ray.data")
+    context = types.SimpleNamespace(get_current=types.SimpleNamespace)
+    ray.data.DataContext, ray.is_initialized, ray.init = context, lambda: False, init
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(InputError) as caught:
+        _connect(Fleet(given))
+    assert tried == [asked]
+    assert str(caught.value) == f"{named}: no Ray cluster answers there (nobody is there)"

@@ -153,7 +153,8 @@ def _connect(fleet: Fleet) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS") or fleet.address
+    told = os.environ.get("RAY_ADDRESS") if fleet.address == "auto" else None
+    address = told or fleet.address
     try:
         if address == "auto":
             try:
@@ -164,6 +165,8 @@ def _connect(fleet: Fleet) -> tuple[Any, bool]:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = f"no Ray cluster answers there ({first_line(error)})"
+        if told:
+            raise InputError(f"RAY_ADDRESS {told}", reason) from error
         raise InputError(address, reason, option="address") from error
     return ray, True
 

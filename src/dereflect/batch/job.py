@@ -31,8 +31,8 @@ class Fleet:
     """Which machines do it, and how they are shared out.
 
     Attributes:
-        address: ``none`` for this process alone; ``auto`` for the Ray cluster that is running here, or else
-            one of this machine's own; or a cluster's address.
+        address: ``none`` for this process alone; ``auto`` for the Ray cluster at ``RAY_ADDRESS``, or that is
+            running here, or else one of this machine's own; or a cluster's address.
         workers: number of workers; as many as there is room for, if not given.
         cpus: processor cores a worker.
         gpus: graphics processors a worker; 0.25 puts four workers on each.

@@ -32,12 +32,14 @@ def check_stores(source: Store, destination: Store) -> None:
     """Refuse what would eat itself.
 
     Raises:
-        InputError: the source is not there, or both are the same.
+        InputError: the source is not there, one of them is a file, or both are the same.
     """
     if not source.exists():
         raise InputError(source, "no such folder")
     if source.local and source.files.isfile(source.root):
         raise InputError(source, "is a file; give a folder, or use `dereflect separate`")
+    if destination.local and destination.files.isfile(destination.root):
+        raise InputError(destination, "is a file; give a folder for the outputs")
     if source.is_at("", destination):
         raise InputError(destination, "outputs cannot go into the source itself; choose another folder")
 

@@ -41,7 +41,7 @@ class Store:
         url: a path, or ``s3://bucket/prefix``, ``gs://``, ``az://`` or any other address that fsspec knows.
 
     Raises:
-        InputError: an address that nothing can open.
+        InputError: an address that nothing can open, or an empty one.
         MissingExtra: fsspec, or the package of an object store, is not installed.
     """
 
@@ -51,6 +51,8 @@ class Store:
         except ImportError as error:
             raise MissingExtra("fsspec", "batch", "dereflect batch") from error
         self.url = os.fspath(url)
+        if not self.url:  # as of a variable that is not set; it would be the current folder
+            raise InputError(None, "an empty word is no folder; give a path or an address")
         self.protocol = self.url.partition("://")[0] if "://" in self.url else "file"
         try:
             if self.protocol == "file" and "://" not in self.url:
