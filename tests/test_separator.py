@@ -284,3 +284,11 @@ def test_memory_does_not_pile_up_over_photos_of_many_sizes(model_folder):
         separator(array(200 + 31 * index % 170, 200 + 57 * index % 230))
         after.append(resident())
     assert after[-1] - after[9] < 100_000_000
+
+
+def test_save_writes_nothing_where_one_of_the_files_is_there(share, tmp_path):
+    result = share(array())
+    (tmp_path / "picture_reflection.png").write_text("mine")
+    with pytest.raises(InputError, match=r"picture_reflection\.png: exists already"):
+        result.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["picture_reflection.png"]

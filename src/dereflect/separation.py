@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from dereflect import images
-from dereflect.errors import DereflectError, InputError
+from dereflect.errors import OVERWRITE, DereflectError, InputError
 from dereflect.images import Picture, writing
 from dereflect.images.keeping import LONGEST_SIDE
 from dereflect.images.picture import Array
@@ -145,8 +145,11 @@ class Separation:
     ) -> None:
         """Write the pictures of some layers to given paths; otherwise as `save`.
 
-        All are encoded before the first is written, so that what a format cannot hold leaves no part behind.
+        All are encoded before the first is written, so that what a format cannot hold leaves no part behind,
+        nor does a file that is there already.
         """
+        if not overwrite and (there := [path for path in paths.values() if os.path.lexists(path)]):
+            raise InputError(there[0], "exists already", remedy=OVERWRITE)
         for path, content in self.encoded(paths, format, metadata).items():
             images.write_bytes(content, path, overwrite)
 
