@@ -28,6 +28,7 @@ from PIL import Image
 
 from dereflect import images
 from dereflect.images.metadata import mark_upright, settle
+from dereflect.images.xmp import without
 
 EXIFTOOL = shutil.which("exiftool")
 IPTC = iptc((25, "window"), (25, "cafe"), (80, "J. Doe"), (116, "(c) 2026 J. Doe"))
@@ -262,3 +263,14 @@ def test_what_only_the_original_can_vouch_for_is_not_kept_and_noted():
     assert images.read(tiff(levels(), 8, extra=[(34735, 3, [1, 1, 0, 0])])).notes == (
         "its georeference is not kept",
     )
+
+
+def test_xmp_that_is_nested_without_sense_is_kept_and_stops_no_photo():
+    deep = b"<a>" * 3000 + b'<b tiff:Orientation="6"/>' + b"</a>" * 3000
+    content = saved(photo(), "JPEG", xmp=deep)
+    height, width = photo().shape[:2]
+    assert images.upright_size(content) == (height, width) != (width, height)
+    picture = images.read(content)
+    assert (picture.width, picture.height) == (height, width)
+    assert picture.metadata.xmp == deep.replace(b'"6"', b'"1"')
+    assert without(deep, {"x"}) == b""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dereflect.images import bmff, colour, jpeg, metadata, png_chunks, xmp
 from dereflect.images.containers import RAW, identify
+from dereflect.images.ifd import Structure
 from dereflect.images.picture import Metadata
 from dereflect.images.profiles import (
     ADOBE_GAMMA,
@@ -266,7 +267,7 @@ def _tiff_dpi(page: Page) -> tuple[float, float] | None:
 
 
 def _tiff_profile(page: Page) -> bytes | None:
-    """A profile made of a TIFF's own tags: white point, primaries and transfer function."""
+    """A profile made of a TIFF's own tags, white point and primaries, with the curve of sRGB."""
     white, points = (page.structure.values(page.directory.get(tag)) for tag in (318, 319))
     if page.colours != 3 or len(white) != 2 or len(points) != 6:
         return None
@@ -319,8 +320,6 @@ def _survey_other(kind: str) -> Callable[[BinaryIO], Facts]:
 
 
 def _exif_dpi(exif: bytes) -> tuple[float, float] | None:
-    from dereflect.images.ifd import Structure
-
     try:
         structure = Structure(exif)
     except ValueError:

@@ -31,6 +31,9 @@ _PREFIXES = {
 }
 _SIZES = ((_TIFF, "ImageWidth", "ImageLength"), (_EXIF, "PixelXDimension", "PixelYDimension"))
 
+_UNREADABLE = (ExpatError, ValueError, UnicodeDecodeError, RecursionError)
+"""Of a packet that is not well-formed, or nested without sense."""
+
 _Property = minidom.Attr | minidom.Element
 
 
@@ -44,18 +47,21 @@ def settle(xmp: bytes, swapped: bool = False) -> tuple[bytes, list[str]]:
     """XMP that is true of an upright picture which stands alone in its file.
 
     Args:
-        xmp: the packet. One that is not well-formed only has its orientation marked.
+        xmp: the packet. One that cannot be read as XML only has its orientation marked.
         swapped: whether width and height change places.
 
     Returns:
         The packet, byte for byte as it was where nothing had to change, and the names of the gone things
         that it spoke of, e.g. ``gain map``.
     """
-    upright = _mark_upright(xmp)
     try:
-        document: Any = expatbuilder.parseString(xmp.strip(b"\0"), namespaces=False)
-    except (ExpatError, ValueError, UnicodeDecodeError, RecursionError):
-        return upright, []
+        return _settled(xmp, swapped)
+    except _UNREADABLE:
+        return _mark_upright(xmp), []
+
+
+def _settled(xmp: bytes, swapped: bool) -> tuple[bytes, list[str]]:
+    document: Any = expatbuilder.parseString(xmp.strip(b"\0"), namespaces=False)
     gone: list[str] = []
     properties = list(_properties(document.documentElement, _PREFIXES))
     changed = False
@@ -69,24 +75,24 @@ def settle(xmp: bytes, swapped: bool = False) -> tuple[bytes, list[str]]:
     if swapped:
         changed |= _swap_sizes({key: item for key, item, _ in properties})
     if not changed:
-        return upright, []
+        return _mark_upright(xmp), []
     return _serialised(document), list(dict.fromkeys(gone))
 
 
 def without(xmp: bytes, namespaces: Collection[str]) -> bytes:
-    """XMP without the properties of some namespaces; empty where it is not well-formed."""
+    """XMP without the properties of some namespaces; empty where it cannot be read as XML."""
     try:
         document: Any = expatbuilder.parseString(xmp.strip(b"\0"), namespaces=False)
-    except (ExpatError, ValueError, UnicodeDecodeError, RecursionError):
+        found = [
+            (item, owner)
+            for (namespace, _), item, owner in _properties(document.documentElement, _PREFIXES)
+            if namespace in namespaces
+        ]
+        for item, owner in found:
+            _remove(item, owner)
+        return _serialised(document) if found else xmp
+    except _UNREADABLE:
         return b""
-    found = [
-        (item, owner)
-        for (namespace, _), item, owner in _properties(document.documentElement, _PREFIXES)
-        if namespace in namespaces
-    ]
-    for item, owner in found:
-        _remove(item, owner)
-    return _serialised(document) if found else xmp
 
 
 def _mark_upright(xmp: bytes) -> bytes:
