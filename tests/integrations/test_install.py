@@ -1,5 +1,6 @@
 """`dereflect integrations`: each file goes where its editor looks, and nothing of the user's is touched."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -140,3 +141,43 @@ def test_an_unknown_name_lists_the_known():
     assert refusal("install", "photoshop") == (
         "photoshop: no such integration; there are gimp, darktable, open-with"
     )
+
+
+def test_luarc_stays_a_link_with_its_mode_and_its_line_ends(home):
+    settings, own = home / ".config/darktable", home / "dotfiles/luarc"
+    for folder in (settings, own.parent):
+        folder.mkdir(parents=True)
+    own.write_bytes(b'require "mine"\r\n-- caf\xe9\r\n')
+    own.chmod(0o600)
+    (settings / "luarc").symlink_to(own)
+    run("install", "darktable")
+    assert (settings / "luarc").is_symlink()
+    assert own.read_bytes() == b'require "mine"\r\n-- caf\xe9\r\nrequire "dereflect"\n'
+    assert own.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize("name", ["open-with/linux/dereflect-open.sh", "open-with/macos/dereflect-open.sh"])
+def test_a_command_in_a_folder_with_an_apostrophe_is_found_by_the_scripts(home, monkeypatch, name):
+    command = Path('/home/o\'brien/$x `y` "z"/dereflect')
+    monkeypatch.setattr(install, "own_command", lambda: command)
+    one = install.Integration("", list, lambda: ((name, "open.sh"),))
+    install.install(one, home)
+    [line] = [line for line in (home / "open.sh").read_text().splitlines() if line.startswith("command=")]
+    said = subprocess.run(
+        ["sh", "-c", f'{line}; printf %s "$command"'], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == str(command)
+
+
+def test_odd_folders_are_quoted_in_the_desktop_entry_and_in_a_command_file(home, monkeypatch):
+    folder = home / '100% $a `b` "c" d\\e'
+    run("install", "open-with", "--to", folder)
+    entry = (folder / "dereflect.desktop").read_text()
+    # As the specification has it: https://specifications.freedesktop.org/desktop-entry-spec, "The Exec key".
+    named = r'100%% \\$a \\`b\\` \\"c\\" d\\\\e'
+    assert f'Exec="{home}/{named}/dereflect-open.sh" %F' in entry
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(install, "own_command", lambda: Path("C:/100%/dereflect.exe"))
+    run("install", "open-with", "--to", home / "sendto")
+    assert '"C:/100%%/dereflect.exe" separate' in (home / "sendto/Separate reflection.cmd").read_text()

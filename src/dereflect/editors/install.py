@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -18,6 +19,18 @@ from dereflect.files import writing
 COMMAND, FOLDER = "@COMMAND@", "@FOLDER@"
 """What stands in the files for the path of the command, and for the folder that they are installed to."""
 
+
+def _in_desktop_entry(path: str) -> str:
+    """Within the quotation marks of ``Exec``, where each backslash is written twice once more."""
+    return re.sub(r'["`$\\]', r"\\\g<0>", path).replace("\\", "\\\\").replace("%", "%%")
+
+
+_QUOTED: dict[str, Callable[[str], str]] = {
+    ".sh": lambda path: path.replace("'", "'\\''"),
+    ".cmd": lambda path: path.replace("%", "%%"),
+    ".desktop": _in_desktop_entry,
+}
+"""How a path is written within the quotation marks of each kind of file, by its extension."""
 
 Files = tuple[tuple[str, str], ...]
 """Pairs of a file in ``integrations/`` and its name in the editor's folder."""
@@ -61,13 +74,15 @@ def install(integration: Integration, folder: Path, overwrite: bool = False) -> 
     contents = {}
     for source, name in integration.files():
         text = (source_folder() / source).read_text(encoding="utf-8")
-        contents[folder / name] = text.replace(COMMAND, command).replace(FOLDER, str(folder))
+        quoted = _QUOTED.get(Path(name).suffix, str)
+        contents[folder / name] = text.replace(COMMAND, quoted(command)).replace(FOLDER, quoted(str(folder)))
     for path, text in contents.items():
         if os.path.lexists(path) and not overwrite and _text(path) != text:
             raise InputError(path, "exists already", remedy=OVERWRITE)
     for path, text in contents.items():
         with writing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\r\n" if path.suffix == ".cmd" else "\n")
+            lines = "\r\n" if path.suffix == ".cmd" else "\n"
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline=lines)
             temporary.chmod(0o755)  # editors start only what may be run
     said = integration.finish(folder)
     return [f"wrote {path}" for path in contents] + ([said] if said else [])
@@ -106,15 +121,16 @@ def _require(folder: Path) -> str | None:
     """Let darktable load the script at its start: one line in ``luarc``, the rest of which stays."""
     luarc, line = folder / "luarc", 'require "dereflect"'
     try:
-        before = luarc.read_text(encoding="utf-8") if luarc.exists() else ""
-    except (OSError, UnicodeError) as error:
+        before = luarc.read_bytes() if luarc.exists() else b""
+    except OSError as error:
         raise InputError(luarc, f"cannot be read ({first_line(error)}); add the line {line}") from error
-    if line in before.splitlines():
+    if line.encode() in before.splitlines():
         return None
-    with writing(luarc) as temporary:
-        temporary.write_text(
-            before + ("\n" if before and not before.endswith("\n") else "") + line + "\n", "utf-8"
-        )
+    with writing(luarc.resolve()) as temporary:  # which may be a link to where a user keeps such files
+        gap = b"\n" if before and not before.endswith(b"\n") else b""
+        temporary.write_bytes(before + gap + line.encode() + b"\n")
+        if luarc.exists():
+            shutil.copymode(luarc, temporary)
     return f"added the line {line} to {luarc}"
 
 
