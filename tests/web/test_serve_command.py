@@ -7,10 +7,16 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
+from dereflect.errors import InputError
+from dereflect.web.jobs import JobQueue
+
 pytest.importorskip("fastapi", reason="the web tests need the extra 'web'")
+
+from dereflect.web.server import listen
 
 
 def serve(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -71,3 +77,19 @@ def test_it_says_where_it_is_answers_there_and_stops_when_told():
             process.wait(30)
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_host_that_cannot_be_a_name_is_one_line(host):
+    with pytest.raises(InputError, match=f"host {host}: not an address of this machine"):
+        listen(host, 0)
+
+
+def test_closing_waits_no_longer_than_it_says_however_many_jobs_hang(monkeypatch):
+    queue = JobQueue("hanging", 3, 9, 1 << 20, 60.0)
+    waited = []
+    now = iter(range(100))
+    monkeypatch.setattr("dereflect.web.jobs.time", SimpleNamespace(monotonic=lambda: next(now)))
+    queue._threads = [SimpleNamespace(join=waited.append) for _ in range(4)]
+    queue.close(wait=3.0)
+    assert waited == [2.0, 1.0, 0.0, 0.0]

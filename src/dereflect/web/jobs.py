@@ -138,8 +138,9 @@ class JobQueue:
                 job.cancel()
             self._waiting.clear()
             self._changed.notify_all()
+        until = time.monotonic() + wait
         for thread in self._threads:
-            thread.join(wait)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _serve(self) -> None:
         while True:

@@ -45,7 +45,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         taken = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host is called so
         raise InputError(
             host, f"not an address of this machine ({first_line(error)})", option="host"
         ) from error
