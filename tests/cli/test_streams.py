@@ -1,5 +1,6 @@
 """Standard output that is full, closed or read by nobody costs one line, not a traceback."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -80,3 +81,12 @@ def test_the_version_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert used() - before < 0.6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_can_be_printed_in_every_verb(model_folder, tmp_path):
+    words = [sys.executable, "-m", "dereflect", "models", "convert", model_folder, tmp_path / "caf\udce9"]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, capture_output=True, timeout=120, check=False, env=strict)
+    assert done.returncode == 0, done.stderr
+    assert f"--model {tmp_path}/caf\\udce9" in done.stdout.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from dereflect.errors import InputError
-from dereflect.files import writing
 from dereflect.methods.contract import Method
 
 
@@ -26,17 +26,20 @@ def explain_paths(method: Method, folder: Path, stem: str) -> dict[str, Path]:
     return {name: folder / f"{stem}_{name}.png" for name in method.explanations}
 
 
-def write_explanations(method: Method, result: Any, paths: dict[str, Path]) -> None:
-    """Compute the maps of a `Separation` and write each as a PNG; see `heat` for its colours."""
+def explained(method: Method, result: Any, paths: dict[str, Path]) -> dict[Path, bytes]:
+    """The maps of a `Separation` as PNG files, by path; see `heat` for their colours."""
     pictures = [
         _floats(result.pictures[name].to_numpy()) for name in ("blended", "transmission", "reflection")
     ]
     device = next(method.parameters()).device
     with torch.inference_mode():
         maps = method.explain(*(picture.to(device) for picture in pictures))
+    contents = {}
     for name, path in paths.items():
-        with writing(path) as temporary:
-            heat(maps[name][0, 0].cpu()).save(temporary, format="PNG")
+        buffer = io.BytesIO()
+        heat(maps[name][0, 0].cpu()).save(buffer, format="PNG")
+        contents[path] = buffer.getvalue()
+    return contents
 
 
 def heat(values: Tensor) -> Image.Image:

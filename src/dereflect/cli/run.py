@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from dereflect import images
-from dereflect.cli.explain import explain_paths, write_explanations
+from dereflect.cli.explain import explain_paths, explained
 from dereflect.cli.inputs import Found, InputFile
 from dereflect.cli.options import LayerChoice, ModelOptions
 from dereflect.cli.report import Report
@@ -78,10 +78,11 @@ class Run:
         if not missing:
             return None
         result = self.separate(photo.path)
-        self.write(result, {name: path for name, path in missing.items() if name in paths})
+        contents = self.encoded(result, {name: path for name, path in missing.items() if name in paths})
+        charts = {name: path for name, path in missing.items() if name in charts}
         if charts:
-            charts = {name: path for name, path in missing.items() if name in charts}
-            write_explanations(self.separator.method, result, charts)
+            contents |= explained(self.separator.method, result, charts)
+        self.write(contents)
         lost = result.losses(paths, self.result.format.value, not self.result.strip_metadata)
         return _Done(result, paths, time.perf_counter() - started, lost)
 
@@ -99,9 +100,12 @@ class Run:
             raise InputError(existing[0], "exists already", remedy=remedy)
         return {name: path for name, path in outputs.items() if self.files.overwrite or path not in existing}
 
-    def write(self, result: Separation, paths: dict[str, Path]) -> None:
-        """Write layers; one that another run has written meanwhile is as good, if such are to be skipped."""
-        contents = result.encoded(paths, self.result.format.value, not self.result.strip_metadata)
+    def encoded(self, result: Separation, paths: dict[str, Path]) -> dict[Path, bytes]:
+        """The files of some layers, by path."""
+        return result.encoded(paths, self.result.format.value, not self.result.strip_metadata)
+
+    def write(self, contents: Mapping[Path, bytes]) -> None:
+        """Write files; one that another run has written meanwhile is as good, if such are to be skipped."""
         for path, content in contents.items():
             try:
                 images.write_bytes(content, path, self.files.overwrite)
@@ -242,7 +246,7 @@ def _separated_pipe(run: Run, report: Report, content: bytes) -> bytes | None:
     missing = run.missing(paths)
     if missing:
         result = run.separate(content)
-        run.write(result, missing)
+        run.write(run.encoded(result, missing))
         report.notes("-", [*result.notes, *result.losses(paths, format, metadata)])
     return None
 

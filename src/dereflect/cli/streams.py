@@ -72,10 +72,16 @@ class _Forgiving(_Watched):
 def watched_streams() -> Iterator[None]:
     """Within, what cannot be written to standard output is `OutputLost`; to standard error, it is lost.
 
+    Characters that the streams' encoding lacks are written as escapes, as Python does for standard error.
+
     Raises:
         OutputLost: also at the end, for what was still on its way.
     """
-    out, err = sys.stdout, sys.stderr
+    out: Any = sys.stdout
+    err = sys.stderr
+    if getattr(out, "errors", None) == "strict":
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # what a caller put in its place
+            out.reconfigure(errors="backslashreplace")
     watched: Any = _Watched(out)
     forgiving: Any = _Forgiving(err)
     sys.stdout, sys.stderr = watched, forgiving

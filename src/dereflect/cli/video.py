@@ -23,6 +23,7 @@ from dereflect.cli.options import (
     VerboseOption,
 )
 from dereflect.errors import DereflectError, trace_of
+from dereflect.escapes import escaped
 
 
 class FilmLayer(StrEnum):
@@ -127,12 +128,10 @@ def video(
     try:
         done = convert_video(job, model.load(), say, say.failed)
     except KeyboardInterrupt:
-        typer.echo(
-            f"\nstopped; finished chunks are kept in {job.parts}: the same command goes on from there",
-            err=True,
-        )
+        kept = f"finished chunks are kept in {escaped(str(job.parts))}"
+        typer.echo(f"\nstopped; {kept}: the same command goes on from there", err=True)
         raise typer.Exit(130) from None
-    say.finish(f"{target}: {say.done} frames of {done.width} x {done.height}")
+    say.finish(f"{escaped(str(target))}: {say.done} frames of {done.width} x {done.height}")
     raise typer.Exit(1 if say.faults else 0)
 
 

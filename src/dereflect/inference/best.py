@@ -64,7 +64,10 @@ def choose_best(
             psnr, data = quality(card)
             score = "" if psnr is None else f"{psnr:.2f} dB on {data}, "
             return Choice(card.name, _words([f"{score}needs {needed:,.0f} of {room:,.0f} MiB", *passed]))
-    reason = f"{absent} models that come before it are not on this disk" if absent else "it is the only one"
+    others = (
+        "one model that comes before it is" if absent == 1 else f"{absent} models that come before it are"
+    )
+    reason = f"{others} not on this disk" if absent else "it is the only one"
     return Choice(FALLBACK, _words([reason, *passed] if absent or not passed else passed))
 
 
