@@ -99,6 +99,11 @@ def test_a_pipe_reports_what_no_one_foresaw_in_one_line(separate, tmp_path, monk
     done = separate("-")
     assert done.code == 2
     assert done.lines == ["dereflect: -: OverflowError: too large"]
+    content.seek(0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    told = separate("-", "-v").lines
+    assert told[-1] == "dereflect: -: OverflowError: too large"
+    assert any("in fail" in line for line in told[:-1])
 
 
 def test_what_another_run_has_written_meanwhile_is_skipped(separate, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -286,7 +287,7 @@ def test_standard_input_goes_to_standard_output(model_folder, tmp_path):
         "cpu",
     ]
     done = subprocess.run(words, input=content, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, b"")
     image = Image.open(io.BytesIO(done.stdout))
     assert (image.format, image.size) == ("PNG", (48, 33))
     reflection = subprocess.run(
@@ -334,6 +335,12 @@ def test_a_photo_from_a_pipe_has_progress_and_notes(separate, tmp_path, monkeypa
     assert [line["progress"] for line in told] == [0, 0, 1]
     assert told[-1]["photo"] == "-"
     assert "-: its comment cannot be kept in WEBP" in done.lines
+
+
+def test_verbose_says_how_a_photo_from_a_pipe_was_run(separate, tmp_path, monkeypatch):
+    feed(monkeypatch, photo(tmp_path / "a.png"))
+    [line] = separate("-", "-o", tmp_path / "out", "-v").lines
+    assert re.match(r"-: .*48 x 33, whole, [\d.]+ s to separate", line)
 
 
 def test_quiet_leaves_notes_out(separate, tmp_path):

@@ -123,7 +123,7 @@ class Report:
         seconds: float,
         lost: Sequence[str] = (),
     ) -> None:
-        """A photo is done; `lost` says what its format could not keep."""
+        """A photo is done; `outputs` is where, if not on standard output, `lost` what could not be kept."""
         notes = [*result.notes, *lost]
         self.done += 1
         self.untouched += result.reflection_found is False
@@ -153,7 +153,7 @@ class Report:
                 f"{name}: {found}{picture.width} x {picture.height}, {result.how}, {result.seconds:.2f} s to "
                 f"separate, {seconds:.2f} s with reading and writing, residual {result.residual:.4f}"
             )
-        elif self._bar is None and not self.quiet:
+        elif self._bar is None and not self.quiet and outputs:
             written = ", ".join(escaped(str(output)) for output in outputs.values())
             self._line(f"{name}: {found}{seconds:.2f} s -> {written}")
 
@@ -179,9 +179,12 @@ class Report:
         if self.as_json:
             self._json(input=escaped(name), status="failed", error=reason, option=option_of(error))
         self._line(f"{escaped(name)}: {reason}", error=True)
-        if self.verbose:
-            for line in trace_of(error).splitlines():
-                self._line(f"    {line}", error=True)
+        self.trace(error)
+
+    def trace(self, error: Exception) -> None:
+        """Where a fault that nobody foresaw came up, if that is wanted."""
+        for line in trace_of(error).splitlines() if self.verbose else ():
+            self._line(f"    {line}", error=True)
 
     def interrupted(self) -> None:
         """Ctrl-C."""

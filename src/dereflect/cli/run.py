@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -20,11 +20,13 @@ from dereflect.cli.streams import OutputLost
 from dereflect.errors import InputError, Option, Remedy, fault_of
 from dereflect.escapes import escaped
 from dereflect.images import Picture, raw
-from dereflect.images.writing import target_format
 from dereflect.leftovers import sweep_once
 from dereflect.methods.contract import Progress
 from dereflect.separation import Separation, output_paths
 from dereflect.separator import Separator
+
+_PIPE = Path("-")
+"""What standard input and output are called."""
 
 
 class _Done(NamedTuple):
@@ -83,8 +85,11 @@ class Run:
         if charts:
             contents |= explained(self.separator.method, result, charts)
         self.write(contents)
-        lost = result.losses(paths, self.result.format.value, not self.result.strip_metadata)
-        return _Done(result, paths, time.perf_counter() - started, lost)
+        return _Done(result, paths, time.perf_counter() - started, self.lost(result, paths))
+
+    def lost(self, result: Separation, layers: Iterable[str]) -> tuple[str, ...]:
+        """What the files of some layers could not keep of the photo."""
+        return result.losses(layers, self.result.format.value, not self.result.strip_metadata)
 
     def missing(self, outputs: dict[str, Path]) -> dict[str, Path]:
         """Outputs that are to be written: of a photo with one of two, ``--skip-existing`` gives the other.
@@ -216,39 +221,44 @@ def run_pipe(run: Run, report: Report, source: BinaryIO, target: BinaryIO) -> No
     if not content:
         raise InputError("-", "standard input is empty")
     run.progress = report.step
-    report.begin(Path("-"))
+    report.begin(_PIPE)
     try:
-        encoded = _separated_pipe(run, report, content)
+        with terminate_interrupts():
+            done = _to_folder(run, content) if run.files.output else _to_pipe(run, content, target)
+    except OutputLost as error:  # it is all that there is, so nothing was done
+        raise InputError("standard output", f"cannot be written ({error})") from error
     except Exception as error:
-        raise fault_of(error, "-") from error
-    if encoded is not None:
-        try:
-            target.write(encoded)
-            target.flush()
-        except OutputLost as error:  # it is all that there is, so nothing was done
-            raise InputError("standard output", f"cannot be written ({error})") from error
-    report.advance()
+        report.trace(error)
+        raise fault_of(error, str(_PIPE)) from error
+    if done is None:
+        report.skipped(_PIPE)
+    else:
+        report.separated(_PIPE, done.result, done.paths, done.seconds, done.lost)
 
 
-def _separated_pipe(run: Run, report: Report, content: bytes) -> bytes | None:
-    """The layer for standard output; None where the layers were written into a folder, or are there."""
-    format, metadata = run.result.format.value, not run.result.strip_metadata
-    folder = run.files.output
-    if folder is None:
-        result = run.separate(content)
-        layer = (run.result.layers or LayerChoice.transmission).value
-        name = target_format(result.pictures[layer].format, format)
-        encoded = images.encode(result.pictures[layer], name, metadata)
-        report.notes("-", [*result.notes, *result.losses([layer], format, metadata)])
-        return encoded
+def _to_folder(run: Run, content: bytes) -> _Done | None:
+    """Write the layers of a picture into the output folder; None if they are there already."""
+    started = time.perf_counter()
+    assert run.files.output is not None
     source_format, _, _ = images.probe(content, run.separator.max_pixels)
-    paths = run.outputs(folder, "picture", source_format, "")
+    paths = run.outputs(run.files.output, "picture", source_format, "")
     missing = run.missing(paths)
-    if missing:
-        result = run.separate(content)
-        run.write(run.encoded(result, missing))
-        report.notes("-", [*result.notes, *result.losses(paths, format, metadata)])
-    return None
+    if not missing:
+        return None
+    result = run.separate(content)
+    run.write(run.encoded(result, missing))
+    return _Done(result, paths, time.perf_counter() - started, run.lost(result, paths))
+
+
+def _to_pipe(run: Run, content: bytes, target: BinaryIO) -> _Done:
+    """Write one layer of a picture to `target`."""
+    started = time.perf_counter()
+    result = run.separate(content)
+    layer = (run.result.layers or LayerChoice.transmission).value
+    [encoded] = run.encoded(result, {layer: _PIPE}).values()
+    target.write(encoded)
+    target.flush()
+    return _Done(result, {}, time.perf_counter() - started, run.lost(result, [layer]))
 
 
 def _key(path: Path) -> str:
