@@ -1,4 +1,4 @@
-"""Temporary files that killed runs have left: known by their names and removed; never those of the living.
+"""Temporary files that killed runs have left are known by their names and removed; those of others stay.
 
 A temporary name says which process made it: on which machine (since which start of it, in which container),
 its number, and when it began. So another run can tell whether that process is still at work. Of another

@@ -1,12 +1,17 @@
 """The network at work: batches, mirrored copies, seeds, and memory that runs out."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from dereflect.errors import InputError
-from dereflect.inference.run import is_out_of_memory
+from dereflect.inference.plan import SeparatorSettings
+from dereflect.inference.prepare import prepare
+from dereflect.inference.run import BatchRunner, is_out_of_memory, run
 from dereflect.separator import Separator
 from simple_methods import SHARE, Noise, Share, array
 
@@ -18,6 +23,28 @@ class Raises(Share):
 
     def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
         raise self.error
+
+
+def test_beyond_the_photo_the_network_sees_it_mirrored():
+    seen = []
+
+    class Seeing(Share):
+        def forward(self, blended: Tensor, *, generator=None, progress=None) -> tuple[Tensor, Tensor]:
+            seen.append(blended[0].permute(1, 2, 0).numpy())
+            return super().forward(blended)
+
+    values = array(5, 11)  # mirrored back and forth on the shorter side
+    Separator(Seeing(size_multiple=8, min_size=16), dtype="float32")(values)
+    continued = np.pad(values, ((0, 11), (0, 5), (0, 0)), mode="reflect")
+    np.testing.assert_allclose(seen[0] * 255, continued, atol=1e-3)
+
+
+def test_the_seconds_of_a_batch_are_shared_out_and_added(monkeypatch):
+    prepared = replace(prepare(array(), SeparatorSettings(), Share().traits, 1 << 30), seconds=1.0)
+    clock = iter([10.0, 14.0])
+    monkeypatch.setattr("dereflect.inference.run.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    ran = run(BatchRunner(Share(), torch.device("cpu")), [prepared, prepared])
+    assert [each.seconds for each in ran] == [3.0, 3.0]
 
 
 def test_best_runs_mirrored_and_reduced_copies():

@@ -145,3 +145,10 @@ def test_whole_running_hands_on_what_it_got():
     photo, *layers = (picture(300, 7, seed) for seed in range(3))
     found = whole_of(stripes_of_whole(photo, layers), 300, 7, photo)
     assert all(torch.equal(a, b) for a, b in zip(found, layers, strict=True))
+
+
+def test_a_small_share_of_the_detail_is_taken_for_chance_and_a_large_one_for_all():
+    guide = picture(60, 60)
+    small, large = (striping._detail_share(guide, part * guide).mean() for part in (0.2, 0.9))
+    assert small < 0.13
+    assert large > 0.94

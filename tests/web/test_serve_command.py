@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from dereflect.cli import serve as serve_module
+from dereflect.cli.options import ModelOptions
 from dereflect.errors import InputError
 from dereflect.web.jobs import JobQueue
 
@@ -93,3 +95,11 @@ def test_closing_waits_no_longer_than_it_says_however_many_jobs_hang(monkeypatch
     queue._threads = [SimpleNamespace(join=waited.append) for _ in range(4)]
     queue.close(wait=3.0)
     assert waited == [2.0, 1.0, 0.0, 0.0]
+
+
+def test_masks_may_be_as_large_as_photos(monkeypatch):
+    told = {}
+    separator = SimpleNamespace(name="own")
+    monkeypatch.setattr(ModelOptions, "load", lambda self, **settings: told.update(settings) or separator)
+    assert serve_module._load(["own"], ModelOptions(), 300_000_000) == {"own": separator}
+    assert told == {"max_pixels": 300_000_000}

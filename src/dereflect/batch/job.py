@@ -109,7 +109,7 @@ class BatchJob:
 
 @dataclass
 class Summary:
-    """What a run of a batch came to."""
+    """How many photos a run of a batch found, separated, refused and so on."""
 
     found: int = 0
     """Photos in the source (of this shard)."""

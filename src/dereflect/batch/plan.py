@@ -29,7 +29,7 @@ class BatchPhoto(NamedTuple):
 
 
 def check_stores(source: Store, destination: Store) -> None:
-    """Refuse what would eat itself.
+    """Refuse a source and a destination that do not go together.
 
     Raises:
         InputError: the source is not there, one of them is a file, or both are the same.

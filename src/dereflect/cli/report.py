@@ -193,7 +193,7 @@ class Report:
         )
 
     def finish(self, found: Found) -> int:
-        """Say the sums, and give the exit code: 0 all fine, 1 some failed, 2 nothing could be done."""
+        """Print the counts, and give the exit code: 0 all fine, 1 some failed, 2 nothing could be done."""
         seconds = time.perf_counter() - self._started
         parts = [f"{_count(self.done, 'photo')} separated in {seconds:.1f} s"]
         if self.untouched:

@@ -123,7 +123,7 @@ def serve(
         raise MissingExtra(error.name or "fastapi", "web", "the web page") from error
 
     socket, address = listen(host, port)
-    separators = _load(models or [running.model], running)
+    separators = _load(models or [running.model], running, limits.max_pixels)
     bounds = limits.limits()
     server = make_server(create_app(separators, access, bounds), host, port, bounds)
     if not quiet:
@@ -146,11 +146,11 @@ def _access(host: str, token: str | None, root_path: str) -> Access:
         raise InputError(host, error.reason, option="host", remedy=remedy) from error
 
 
-def _load(models: list[str], running: ModelOptions) -> dict[str, Separator]:
-    """The models by name, in their order."""
+def _load(models: list[str], running: ModelOptions, max_pixels: int) -> dict[str, Separator]:
+    """The models by name, in their order; masks may be as large as photos."""
     separators: dict[str, Separator] = {}
     for source in models:
-        separator = replace(running, model=source).load()
+        separator = replace(running, model=source).load(max_pixels=max_pixels)
         if separator.name in separators:
             reason = f"another model is called '{separator.name}'; rename one"
             raise InputError(source, reason, option="model")

@@ -1,4 +1,4 @@
-"""Pixels to tensors. Apart from the rest of the room, which needs no torch."""
+"""Pixels to tensors; a file of its own, for the rest of the package `images` needs no torch."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class StreamFaults:
 
     @contextlib.contextmanager
     def noted(self, number: int, image: Any = None) -> Iterator[None]:
-        """Within, whatever is raised is one picture's; only an argument's fault is that of all."""
+        """Within, an exception counts as this picture's failure; the fault of an argument is raised."""
         try:
             yield
         except Exception as error:
@@ -36,7 +36,7 @@ class StreamFaults:
                 self._first = fault.with_traceback(None)  # which would hold the picture
 
     def finish(self) -> None:
-        """Raise if a picture failed of which nobody was told."""
+        """Raise the failures that nobody was told of."""
         if self._first is None:
             return
         if self._count == 1:

@@ -1,4 +1,4 @@
-"""Both layers once more, by what a person drew: strokes spread to what looks alike, and move the estimate.
+"""Both layers corrected by strokes that a person drew, which are spread to what looks alike.
 
 A stroke says which way the estimate was wrong, not by how much. With I the photo, D = I - T what the network
 takes away and R its reflection, the strokes are spread to a map s in [-1, 1], 1 for "reflection" and -1 for

@@ -109,7 +109,7 @@ class FilmParts:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder: at once for all who look, so that no part of it can be left."""
+        """Remove the folder: it is renamed first, so that a kill leaves nothing under its name."""
         gone = self.folder.with_name(temporary_name())
         with contextlib.suppress(OSError):
             if sys.platform != "win32":  # where the lock within forbids it

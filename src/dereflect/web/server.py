@@ -1,4 +1,4 @@
-"""Uvicorn with a deadline for headers, so that a sender who dribbles cannot hold a connection for ever."""
+"""Uvicorn with a deadline for headers, so that a slow sender cannot hold a connection for ever."""
 
 from __future__ import annotations
 
