@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Turn:
     optimizer: str
     loss: Tensor
     logs: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+def since(marks: Mapping[int, Value], place: int, before: Value) -> Value:
+    """The value of the last mark, e.g. an epoch, that `place` has reached; `before` where there is none."""
+    reached = [mark for mark in marks if mark <= place]
+    return marks[max(reached)] if reached else before
 
 
 class Samples(Protocol):

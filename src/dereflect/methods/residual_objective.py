@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.methods.objective import Batch, Moment, Objective, Turn, since
 from dereflect.methods.residual_samples import training_samples
 from dereflect.methods.residual_settings import Settings
 from dereflect.nn.vgg import Vgg19, load_vgg19
@@ -62,5 +62,4 @@ class ResidualObjective(Objective):
     def learning_rate(self, name: str, moment: Moment) -> float:
         """The rate of the last epoch mark that has been reached."""
         choices = self.settings.optimiser
-        reached = [epoch for epoch in choices.steps if epoch <= moment.epoch]
-        return choices.learning_rate * (choices.steps[max(reached)] if reached else 1.0)
+        return choices.learning_rate * since(choices.steps, moment.epoch, 1.0)

@@ -20,6 +20,7 @@ from dereflect.data.glass.mix import SCENES
 from dereflect.data.glass.pages import page
 from dereflect.data.pairs import read_pairs
 from dereflect.methods.default.settings import Settings
+from dereflect.methods.objective import since
 
 DISPLAY = 2.2
 """Exponent between display values and linear light of real pairs."""
@@ -84,8 +85,7 @@ class GlassCrops:
 
     def _side(self, number: int) -> int:
         """Crops grow: small ones teach most in an hour, large ones show the context that photos have."""
-        starts = [start for start in self.settings.grow if start <= number]
-        return self.settings.grow[max(starts)] if starts else self.settings.crop
+        return since(self.settings.grow, number, self.settings.crop)
 
     def _photo(self, rng: np.random.Generator) -> Image.Image:
         return self.photos[int(rng.integers(len(self.photos)))]

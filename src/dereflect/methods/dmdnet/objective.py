@@ -26,12 +26,14 @@ from dereflect.methods.dmdnet.losses import memory_losses_of
 from dereflect.methods.dmdnet.memory import MemoryTrace
 from dereflect.methods.dmdnet.method import DMDNetMethod
 from dereflect.methods.dmdnet.network import DMDNet, DMDNetOutput
-from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.methods.objective import Batch, Moment, Objective, Turn, since
 from dereflect.nn.losses import perceptual_loss
 from dereflect.nn.vgg import Vgg19, load_vgg19
 from dereflect.strict import first_fault
 from dereflect.weights import check_keys, read_checkpoint
 
+FIRST_RATE = 1e-4
+"""The published rate, where a recipe's rates begin with a later epoch."""
 PERCEPTUAL_WEIGHTS = (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)
 """Of the five VGG levels."""
 
@@ -124,7 +126,9 @@ class DMDNetObjective(Objective):
             network.load_state_dict(own)
         self.networks["separator"] = network
         self.optimizers["separator"] = torch.optim.Adam(
-            network.parameters(), self.settings.learning_rates.get(0, 1e-4), betas=self.settings.betas
+            network.parameters(),
+            since(self.settings.learning_rates, 0, FIRST_RATE),
+            betas=self.settings.betas,
         )
         self.helpers["depth"] = load_depth_network(Path(self.settings.depth).expanduser())
         if self.settings.weights.perceptual > 0:
@@ -134,8 +138,7 @@ class DMDNetObjective(Objective):
 
     def learning_rate(self, name: str, moment: Moment) -> float:
         """The rate of the last epoch mark that has been reached."""
-        reached = [epoch for epoch in self.settings.learning_rates if epoch <= moment.epoch]
-        return self.settings.learning_rates[max(reached)] if reached else 1e-4
+        return since(self.settings.learning_rates, moment.epoch, FIRST_RATE)
 
     def turns(self, batch: Batch, moment: Moment) -> Iterator[Turn]:
         """One optimizer; the banks change after it has stepped."""

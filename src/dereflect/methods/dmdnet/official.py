@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dereflect.errors import ModelError
-from dereflect.methods.checkpoints import unwrapped
+from dereflect.methods.checkpoints import count, unwrapped
 from dereflect.methods.dmdnet.config import DMDNetConfig, bank_channels
 from dereflect.weights import read_checkpoint
 
@@ -80,21 +79,13 @@ def config_of(state: Mapping[str, Tensor], source: str) -> DMDNetConfig:
         experts = state["DMBlock_level1.blocks.0.MECM.gate.fc0.bias"].shape[0]
     except KeyError as error:
         raise ModelError(source, f"'{error.args[0]}' is missing, so this is not a whole DMDNet") from error
-    count = {name: _count(state, name) for name in ("DMBlock_level{}.blocks.", "MuGIBlock_level{}.")}
+    decoder = [count(state, rf"DMBlock_level{level}\.blocks\.(\d+)\..*") for level in range(1, 6)]
+    mugi = [count(state, rf"MuGIBlock_level{level}\.(\d+)\..*") for level in range(1, 5)]
     return DMDNetConfig(
         dims=(dims[0], dims[1], dims[2], dims[3], dims[4]),
-        decoder_blocks=tuple(count["DMBlock_level{}.blocks."]),  # type: ignore[arg-type]
-        mugi_blocks=tuple(count["MuGIBlock_level{}."][:4]),  # type: ignore[arg-type]
-        last_mugi_blocks=1 + _largest(state, r"MuGIBlock_last\.(\d+)\."),
+        decoder_blocks=tuple(decoder),  # type: ignore[arg-type]
+        mugi_blocks=tuple(mugi),  # type: ignore[arg-type]
+        last_mugi_blocks=count(state, r"MuGIBlock_last\.(\d+)\..*"),
         experts=experts,
         states=states,
     )
-
-
-def _count(state: Mapping[str, Tensor], name: str) -> list[int]:
-    return [1 + _largest(state, re.escape(name.format(level)) + r"(\d+)\.") for level in range(1, 6)]
-
-
-def _largest(state: Mapping[str, Tensor], pattern: str) -> int:
-    matches = (re.match(pattern, key) for key in state)
-    return max((int(match[1]) for match in matches if match), default=-1)

@@ -16,7 +16,7 @@ from dereflect.data.synthesis import rdnet as rule
 from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.errors import RecipeError
 from dereflect.images.picture import Array
-from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.methods.objective import Batch, Moment, Objective, Turn, since
 from dereflect.methods.rdnet.method import RDNetMethod, RDNetOptions, from_path
 from dereflect.methods.rdnet.network import RDNet
 from dereflect.methods.rdnet.official import classifier_state
@@ -52,8 +52,7 @@ class RDNetObjective(Objective):
     def learning_rate(self, name: str, moment: Moment) -> float:
         """The rate of all but the backbone, whose own is a fixed factor of it."""
         choices = self.settings.optimiser
-        reached = [epoch for epoch in choices.steps if epoch <= moment.epoch]
-        return choices.learning_rate * (choices.steps[max(reached)] if reached else 1.0)
+        return choices.learning_rate * since(choices.steps, moment.epoch, 1.0)
 
     def export(self, folder: str) -> None:
         """Write the network trained so far, classifier included, as a folder that the catalog loads."""

@@ -16,7 +16,7 @@ from dereflect.data.sources import pair_source, photo_source
 from dereflect.data.synthesis import ceilnet
 from dereflect.data.synthesis.triplet import Random, Triplet
 from dereflect.images.picture import Array
-from dereflect.methods.objective import Batch, Moment, Objective, Turn
+from dereflect.methods.objective import Batch, Moment, Objective, Turn, since
 from dereflect.methods.ytmt.criteria import Layer
 from dereflect.methods.ytmt.hypercolumn import hypercolumn
 from dereflect.methods.ytmt.method import YtmtMethod
@@ -109,9 +109,8 @@ class YtmtObjective(Objective):
         """The separator's rate by epoch; the discriminator's never changes."""
         if name != "separator":
             return None
-        steps = self.settings.chosen.learning_rate_steps
-        reached = [epoch for epoch in steps if epoch <= moment.epoch]
-        return self.settings.optimiser.learning_rate * (steps[max(reached)] if reached else 1.0)
+        factor = since(self.settings.chosen.learning_rate_steps, moment.epoch, 1.0)
+        return self.settings.optimiser.learning_rate * factor
 
     def export(self, folder: str) -> None:
         """Write the system trained so far, its VGG-19 included, as a folder that the catalog loads."""
