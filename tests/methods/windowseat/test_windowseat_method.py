@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from dereflect.catalog import family, load_method
 from dereflect.errors import InputError, ModelError
 from dereflect.methods.windowseat import fetch
-from dereflect.methods.windowseat.adapter import AdaptedLinear, adapter_scale
+from dereflect.methods.windowseat.adapter import AdaptedLinear, adapt, adapter_scale
 from dereflect.methods.windowseat.separation import finished, reflection_left
 from dereflect.methods.windowseat.step import PromptEmbedding, pack, unpack
 from dereflect.methods.windowseat.tiling import plan_tiles
@@ -136,8 +136,20 @@ def test_the_adapters_scale_comes_from_its_configuration(ranked: bool, scale: fl
     assert adapter_scale({"r": 4, "lora_alpha": 8, "use_rslora": ranked}, "file") == scale
     with pytest.raises(ModelError, match="no rank r and lora_alpha"):
         adapter_scale({"r": 4}, "file")
-    with pytest.raises(ModelError, match="not supported"):
-        adapter_scale({"r": 4, "lora_alpha": 8, "use_dora": True}, "file")
+    for unknown in ({"use_dora": True}, {"alpha_pattern": {"img_in": 16}}, {"rank_pattern": {"img_in": 2}}):
+        with pytest.raises(ModelError, match="not supported"):
+            adapter_scale({"r": 4, "lora_alpha": 8} | unknown, "file")
+    assert adapter_scale({"r": 4, "lora_alpha": 8, "alpha_pattern": {}, "rank_pattern": {}}, "file") == 2.0
+
+
+def test_factors_of_two_ranks_are_refused():
+    network = torch.nn.ModuleDict({"img_in": torch.nn.Linear(5, 3)})
+    state = {
+        "img_in.lora_A.default.weight": torch.zeros(2, 5),
+        "img_in.lora_B.default.weight": torch.zeros(3, 4),
+    }
+    with pytest.raises(ModelError, match="factors of the adapter of img_in differ in rank"):
+        adapt(network, state, 1.0, "file")
 
 
 def test_an_adapter_adds_its_product_to_the_layer():

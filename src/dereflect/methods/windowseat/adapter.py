@@ -52,6 +52,8 @@ def adapter_scale(config: Mapping[str, Any], source: str) -> float:
     """
     if config.get("use_dora") or config.get("bias", "none") != "none":
         raise ModelError(source, "is an adapter with DoRA or biases, which is not supported")
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
+        raise ModelError(source, "gives single layers ranks or scales of their own, which is not supported")
     try:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except (KeyError, TypeError, ValueError) as error:
@@ -67,7 +69,8 @@ def adapt(network: nn.Module, state: Mapping[str, Tensor], scale: float, source:
         state: ``MODULE.lora_A.default.weight`` (r, in) and ``MODULE.lora_B.default.weight`` (out, r).
 
     Raises:
-        ModelError: a key of another form, half an adapter, or a layer that is not there or of another size.
+        ModelError: a key of another form, half an adapter, factors that do not fit together, or a layer that
+            is not there or of another size.
     """
     factors: dict[str, dict[str, Tensor]] = {}
     strange = []
@@ -87,6 +90,8 @@ def adapt(network: nn.Module, state: Mapping[str, Tensor], scale: float, source:
         shape = getattr(layer, "out_features", None), getattr(layer, "in_features", None)
         if set(pair) != {"A", "B"} or shape != (pair["B"].shape[0], pair["A"].shape[1]):
             raise ModelError(source, f"the adapter of {name} does not fit its layer of {shape}")
+        if pair["A"].shape[0] != pair["B"].shape[1]:
+            raise ModelError(source, f"the two factors of the adapter of {name} differ in rank")
         parent, _, last = name.rpartition(".")
         dtype = _dtype_beside(layer)
         adapted = AdaptedLinear(layer, pair["A"].to(dtype), pair["B"].to(dtype), scale)
