@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dereflect.data.augment import JointGeometry
+from dereflect.data.augment import JointGeometry, align_size
 from dereflect.data.mixture import Mixture, PhotosBehindGlass, RealPairs, SampleGenerators
-from dereflect.data.pairs import read_pairs
+from dereflect.data.pairs import Pair, read_pairs
 from dereflect.data.synthesis import ceilnet
 from dereflect.errors import InputError
 
@@ -85,9 +85,31 @@ def test_real_pairs_keep_a_signed_difference_and_one_geometry(tmp_path: Path):
         Image.fromarray(pixels).save(tmp_path / role / "a.png")
     sample = RealPairs(read_pairs(tmp_path), GEOMETRY).sample(0, 0, SampleGenerators.of(0, 0, 0))
     assert sample["reflection"].min() < -0.1
-    assert torch.equal(sample["transmission"] + sample["reflection"], sample["blended"]) or torch.allclose(
-        sample["transmission"] + sample["reflection"], sample["blended"], atol=1e-6
-    )
+    total = sample["transmission"] + sample["reflection"]
+    torch.testing.assert_close(total, sample["blended"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("align", [0, 16])
+def test_real_pairs_are_brought_to_a_multiple_of_the_transmissions_size(align: int, tmp_path: Path):
+    generator = np.random.default_rng(0)
+    sizes = {"blended": (37, 50), "transmission_layer": (41, 67)}
+    files = {}
+    for role, (width, height) in sizes.items():
+        (tmp_path / role).mkdir()
+        files[role] = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        files[role].save(tmp_path / role / "a.png")
+
+    class Watched(JointGeometry):
+        def apply(self, pictures, random):
+            seen.extend(pictures)
+            return super().apply(pictures, random)
+
+    seen: list[Image.Image] = []
+    pair = Pair("a", tmp_path / "blended/a.png", tmp_path / "transmission_layer/a.png")
+    RealPairs([pair], Watched(crop=16, scale=(16, 24)), align).sample(0, 0, SampleGenerators.of(0, 0, 0))
+    for picture, role in zip(seen, ("transmission_layer", "blended"), strict=True):
+        expected = align_size(files[role], (32, 64)) if align else files[role]
+        assert np.array_equal(np.asarray(picture), np.asarray(expected))
 
 
 def test_geometry_is_the_same_for_all_pictures_and_follows_the_published_order():

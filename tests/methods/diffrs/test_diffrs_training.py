@@ -17,7 +17,8 @@ from dereflect.cli import app
 from dereflect.errors import RecipeError
 from dereflect.methods.diffrs.attention import JointAttention
 from dereflect.methods.diffrs.method import load_pipeline
-from dereflect.methods.diffrs.objective import warm_exponential
+from dereflect.methods.diffrs.noise import multi_resolution_noise
+from dereflect.methods.diffrs.objective import draw_timesteps, warm_exponential
 from dereflect.methods.diffrs.starting_point import assemble, widen_unet
 from dereflect.methods.diffrs.training_crops import CropSettings, LayerCrops
 from dereflect.methods.objective import Moment
@@ -145,17 +146,49 @@ def test_layers_are_joined_while_the_unet_trains_and_switchable(data, model, tmp
         assert any(isinstance(processor, JointAttention) for processor in processors) == attention
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"multi_resolution": 0.0},
-        {"annealed": False, "checkpointing": True},
-        {"pairs": "pairs", "real_share": 1.0, "pair_reflection": "none"},
-    ],
-)
-def test_options_of_the_unet_training_run(data, model, tmp_path, options):
-    trained = prepare(recipe("unet", data, model, tmp_path, 2, **options, **NO_VALIDATION)).run()
-    assert weights(trained, "unet").isfinite().all()
+def one_batch(samples: LayerCrops, **changed) -> dict[str, torch.Tensor]:
+    return {key: value[None] for key, value in (samples.draw(0, 0) | changed).items()}
+
+
+def first_turn(objective, batch, seed: int = 0):
+    torch.manual_seed(seed)
+    return next(iter(objective.turns(batch, Moment(200, 0, 1000))))
+
+
+@pytest.mark.parametrize("annealed", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 0.9])
+def test_noise_of_the_unet_training_is_the_recipes(strength, annealed, data, model, tmp_path):
+    options = {"multi_resolution": strength, "annealed": annealed} | NO_VALIDATION
+    objective = prepare(recipe("unet", data, model, tmp_path, **options)).objective
+    shape, timesteps = torch.Size([4, 4, 8, 8]), torch.tensor([100, 700, 100, 700])
+    torch.manual_seed(0)
+    found = objective._noise(shape, timesteps)
+    torch.manual_seed(0)
+    if strength:
+        own = strength * timesteps[:2] / 1000 if annealed else strength
+        expected = torch.cat([multi_resolution_noise((2, 4, 8, 8), own) for _ in range(2)])
+    else:
+        expected = torch.randn(shape)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("known", [0.0, 1.0])
+def test_a_reflection_that_is_not_known_is_not_learned(known, data, model, tmp_path):
+    objective = prepare(recipe("unet", data, model, tmp_path, attention=False, **NO_VALIDATION)).objective
+    batch = one_batch(objective.samples, known=torch.tensor([known]))
+    turn, other = (
+        first_turn(objective, batch | {"reflection": r})
+        for r in (batch["reflection"], torch.zeros(1, 3, 64, 64))
+    )
+    assert torch.equal(turn.loss, other.loss) == (known == 0)
+    expected = (turn.logs["transmission"] + known * turn.logs["reflection"]) / (1 + known)
+    torch.testing.assert_close(turn.loss.detach(), expected)
+
+
+def test_pairs_have_a_known_reflection_where_the_recipe_says_so(data):
+    for kind, known in (("none", 0), ("residual", 1)):
+        settings = CropSettings(crop=64, pairs="pairs", real_share=1.0, pair_reflection=kind)
+        assert LayerCrops(settings, data).draw(0, 0)["known"] == known
 
 
 def test_checkpointing_changes_memory_and_not_the_result(data, model, tmp_path):
@@ -170,9 +203,29 @@ def test_checkpointing_changes_memory_and_not_the_result(data, model, tmp_path):
 
 
 def test_estimates_of_the_unet_can_train_the_synthesis_network(data, model, tmp_path):
-    settings = {"estimate_share": 1.0} | NO_VALIDATION
-    trained = prepare(recipe("synthesis", data, model, tmp_path, 2, **settings)).run()
-    assert not torch.equal(weights(trained, "synthesis"), weights(model, "synthesis"))
+    seen = []
+    for share in (0.0, 1.0):
+        settings = {"estimate_share": share} | NO_VALIDATION
+        objective = prepare(recipe("synthesis", data, model, tmp_path, **settings)).objective
+        objective.networks["synthesis"].register_forward_pre_hook(lambda _, layers: seen.append(layers))
+        batch = one_batch(objective.samples)
+        first_turn(objective, batch).loss.backward()
+    true = objective.latents(batch["transmission"], batch["reflection"])
+    for layer in range(2):
+        assert torch.equal(seen[0][layer], true[layer])
+        assert seen[1][layer].shape == true[layer].shape
+        assert not torch.allclose(seen[1][layer], true[layer], atol=1e-3)
+    assert all(parameter.grad is None for parameter in objective.helpers["unet"].parameters())
+
+
+def test_both_layers_of_a_picture_have_one_timestep(model):
+    scheduler = load_pipeline(model).scheduler
+    torch.manual_seed(0)
+    first, second = draw_timesteps(scheduler, torch.zeros(500, 4, 1, 1)).chunk(2)
+    assert torch.equal(first, second)
+    assert first.unique().numel() > 300
+    assert 0 <= first.min() < 20
+    assert 980 < first.max() < scheduler.config.num_train_timesteps
 
 
 def test_learning_rate_is_the_recipes(data, model, tmp_path):
