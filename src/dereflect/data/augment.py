@@ -50,8 +50,7 @@ class JointGeometry:
         Args:
             pictures: 8-bit pictures that show one scene.
             draws: advanced by the same number of draws for the same options, except that a rotation draws its
-                angle
-                and that a picture of exactly the crop's size draws no position.
+                angle and that a picture of exactly the crop's size draws no position.
         """
         target = draws.randint(*self.scale) // 2 * 2
         by_height = pictures[0].width >= pictures[0].height

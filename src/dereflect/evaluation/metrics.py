@@ -37,9 +37,8 @@ def ssim(
 
     Args:
         window: ``"uniform"`` is what this field's scripts use (scikit-image's default: flat 7x7 window,
-            sample
-            covariance N/(N-1)); ``"gaussian"`` is that of the SSIM paper (11x11, sigma 1.5, population
-            covariance).
+            sample covariance N/(N-1)); ``"gaussian"`` is that of the SSIM paper (11x11, sigma 1.5,
+            population covariance).
         size: side of the window, odd; 7 and 11 by default. The Gaussian keeps sigma 1.5.
 
     Raises:

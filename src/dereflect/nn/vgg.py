@@ -81,9 +81,8 @@ def load_vgg19(source: str | os.PathLike[str] | None = None, taps: tuple[int, ..
 
     Args:
         source: a weights file, a folder that holds ``vgg19-dcbb9e9d.pth`` or one safetensors file,
-            ``"download"`` to
-            fetch torchvision's file into the cache, or None to look at ``$DEREFLECT_VGG19`` and then into
-            the cache.
+            ``"download"`` to fetch torchvision's file into the cache, or None to look at
+            ``$DEREFLECT_VGG19`` and then into the cache.
         taps: see `Vgg19`.
 
     Raises:

@@ -17,7 +17,11 @@ generator).
 
 @dataclass(frozen=True)
 class Triplet:
-    """A synthetic photo through glass with its two layers: (H, W, 3) float32 in [0, 1] each."""
+    """A synthetic photo through glass with its two layers: (H, W, 3) float32 each.
+
+    In [0, 1], where the rule does not say otherwise: glass that tints lets a layer exceed 1, and a reflection
+    that is a difference is signed.
+    """
 
     blended: NDArray[np.float32]
     transmission: NDArray[np.float32]

@@ -24,7 +24,7 @@ def losses(
     Args:
         settings: the weights.
         found: of the network.
-        wanted: of `samples.develop`.
+        wanted: of `crops.develop`.
         judge: gives a list of feature maps of a picture; None for no perceptual term.
     """
     error = found.transmission - wanted["transmission"]

@@ -24,8 +24,7 @@ def encode(vae: Any, image: Tensor, features: bool = True) -> tuple[Tensor, list
 
     Returns:
         (latent, maps): (B, 4, H/8, W/8) float32, the mean of the posterior times the scaling factor; and the
-            outputs of
-        all down blocks but the last, smallest first, which is the order the decoder takes them in.
+        outputs of all down blocks but the last, smallest first, which is the order the decoder takes them in.
     """
     _onload(vae)
     encoder = vae.encoder

@@ -222,8 +222,7 @@ class DiffRSPipeline(DiffusionPipeline):
 
         Yields:
             (step, timestep, tensors): "latents" after the step (a change in place is carried into the next
-                step), the
-            raw "prediction", and "optimised" latents where the step began with optimisation.
+            step), the raw "prediction", and "optimised" latents where the step began with optimisation.
         """
         pictures, device = z_i.shape[0], z_i.device
         prompts = self.prompts(pictures).to(device, self.unet.dtype)
