@@ -71,8 +71,32 @@ def test_what_is_no_record_is_refused(tmp_path):
         (tmp_path / "record.jsonl").write_text(text)
         with pytest.raises(InputError, match="not a synthesis record"):
             record.read_record(tmp_path / "record.jsonl")
+
+
+def test_a_rule_by_no_name_is_refused():
     with pytest.raises(InputError, match="rule x: unknown; one of ceilnet"):
         record.rule_module("x")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"size": 3},
+        {"draws": [1, 2]},
+        {"draws": {"sigma": 1.0}},
+        {"draws": {"sigma": "wide", "reflection_weight": 0.5}},
+        {"name": "../elsewhere"},
+        {"transmission_corner": [1]},
+        {"more": 1},
+    ],
+)
+def test_a_line_of_a_record_that_is_no_triplet_is_refused(photos, tmp_path, changed):
+    entries = record.plan(photos, photos, 1, "screen", 1, None)
+    record.write_record(tmp_path / record.RECORD, entries, photos, photos)
+    head, line = (tmp_path / record.RECORD).read_text().splitlines()
+    (tmp_path / record.RECORD).write_text(f"{head}\n{json.dumps(json.loads(line) | changed)}\n")
+    with pytest.raises(InputError, match=r"record\.jsonl: not a synthesis record \(.+\)$"):
+        record.read_record(tmp_path / record.RECORD)
 
 
 def test_the_contact_sheet_shows_every_triplet(photos):

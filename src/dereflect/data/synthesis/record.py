@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from dereflect._version import __version__
 from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, pictures_by_stem, read_rgb
@@ -19,6 +20,7 @@ from dereflect.data.synthesis.triplet import Triplet
 from dereflect.downloads import sha256
 from dereflect.errors import InputError, Remedy, first_line
 from dereflect.images import upright_size
+from dereflect.strict import first_fault
 
 RULES = ("ceilnet", "dsrnet", "zhang", "xreflection", "screen", "physical")
 RECORD = "record.jsonl"
@@ -189,8 +191,10 @@ def read_record(path: Path) -> tuple[list[TripletRecord], Path, Path]:
     """
     try:
         head, *lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-        entries = [TripletRecord(**{key: _tuples(value) for key, value in line.items()}) for line in lines]
+        entries = [_entry(line) for line in lines]
         return entries, Path(head["transmissions"]), Path(head["reflections"])
+    except ValidationError as error:
+        raise InputError(path, f"not a synthesis record ({first_fault(error)})") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(path, f"not a synthesis record ({type(error).__name__})") from error
 
@@ -224,6 +228,16 @@ def rule_module(rule: str) -> Any:
 def as_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     """[0, 1] to 8 bit, rounded."""
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _entry(line: Any) -> TripletRecord:
+    """A line of a record whose values, and those of its draws, are of the kinds that they are said to be."""
+    TypeAdapter(TripletRecord).validate_python(line)
+    entry = TripletRecord(**{key: _tuples(value) for key, value in line.items()})
+    if Path(entry.name).name != entry.name:
+        raise ValueError("a name is a file's, without a folder")
+    TypeAdapter(rule_module(entry.rule).Draws).validate_python(entry.draws)
+    return entry
 
 
 def _tuples(value: Any) -> Any:
