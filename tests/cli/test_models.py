@@ -1,9 +1,11 @@
 """The table of `dereflect models`."""
 
+import pytest
 from command_line import invoke
 
 from dereflect.catalog import CARDS
 from dereflect.cli.model_table import WIDTH, table
+from dereflect.errors import InputError
 from dereflect.methods.card import ModelCard, Score
 from dereflect.methods.costs import Cost
 from dereflect.methods.ranking import by_quality
@@ -48,3 +50,12 @@ def test_long_licences_are_cut_and_names_are_not():
 def test_the_machine_of_the_numbers_is_named_once():
     cards = [card(name, cost=Cost(1, 2, "1 thread of a PDP-11")) for name in "ab"]
     assert "\n".join(table(cards, lambda _: False)).count("PDP-11") == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model_index.json"])
+def test_a_conversion_replaces_no_file_of_a_model_unasked(model_folder, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=rf"holds a model already \({name}\)"):
+        invoke("models", "convert", model_folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"

@@ -6,12 +6,14 @@ import socket
 import struct
 import time
 import zlib
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 
 from dereflect.errors import InputError
+from dereflect.web.jobs import QueuedJob
 from dereflect.web.settings import Access, Limits
 
 httpx = pytest.importorskip("httpx", reason="the web tests need httpx")
@@ -291,6 +293,20 @@ def test_what_is_kept_for_the_page_is_bounded(start, picture):
         server.wait_until(lambda: server.service.gauges()["jobs_kept"][1] == 1)
         time.sleep(1.2)  # asking meanwhile would keep it
         assert server.client.get(f"/v1/jobs/{opened.json()['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(("most", "kept"), [(59, "c"), (119, "c"), (120, "bc"), (180, "abc")])
+def test_the_oldest_go_where_what_is_kept_takes_too_much_memory(most, kept):
+    from dereflect.web.service import Service, StoredJob
+
+    service = Service({"share": None}, Limits(kept_bytes=most))
+    for name in "abc":
+        job = QueuedJob(lambda progress: None, 0, 60.0)
+        job.future.set_result(SimpleNamespace(memory=60))
+        service._stored[name] = StoredJob(job, "", "", "PNG")
+    service.sweep()
+    assert list(service._stored) == list(kept)
+    service.close()
 
 
 def test_other_sites_and_other_host_names_are_refused(server, picture):

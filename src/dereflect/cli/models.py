@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,9 @@ from dereflect.errors import OVERWRITE, InputError, ModelError, first_line
 
 if TYPE_CHECKING:
     from dereflect.methods.card import ModelCard
+
+_MODEL_FILES = ("config.json", "model.safetensors", "model_index.json")
+"""Files in a model folder, some of which every method writes."""
 
 app = typer.Typer(
     help="List, show, fetch and convert the models that can be loaded.", invoke_without_command=True
@@ -73,8 +77,9 @@ def convert(
     """Read a checkpoint, never running code in it, and write it as config.json + model.safetensors."""
     from dereflect.catalog import load_method
 
-    if (folder / "config.json").exists() and not overwrite:
-        raise InputError(folder, "holds a model already", remedy=OVERWRITE)
+    there = [name for name in _MODEL_FILES if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        raise InputError(folder, f"holds a model already ({there[0]})", remedy=OVERWRITE)
     method, _ = load_method(source, parse_settings(settings))
     try:
         method.save_pretrained(folder)

@@ -35,7 +35,11 @@ class Metrics:
             self._received += size
 
     def count_job(self, model: str, outcome: str, seconds: float | None = None) -> None:
-        """Count a separation: ``done``, ``failed``, ``refused``, ``timed_out`` or ``cancelled``."""
+        """Count a separation, and the seconds of one that is done.
+
+        Outcomes are ``done``, ``failed``, ``refused``, ``timed_out``, ``cancelled`` and, where the queue has
+        no room, ``turned_away``.
+        """
         with self._lock:
             self._jobs[model, outcome] += 1
             if seconds is not None:
