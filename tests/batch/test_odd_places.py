@@ -222,3 +222,20 @@ def test_parts_that_another_run_puts_together_while_they_are_read(tmp_path, monk
 
     monkeypatch.setattr(Store, "read", read)
     assert sorted(manifest.read()) == ["0.jpg", "1.jpg"]
+
+
+def no_memory(*arguments, **keywords):
+    raise MemoryError("Unable to allocate 8.00 GiB for an array")
+
+
+@pytest.mark.parametrize(
+    "place", ["dereflect.images.reading._decode", "dereflect.methods.default.method.DefaultMethod.forward"]
+)
+def test_too_little_memory_is_the_machine_s_fault_and_tried_again(photos, tiny_model, monkeypatch, place):
+    source = photos(1)
+    monkeypatch.setattr(place, no_memory)
+    summary = run_batch(job(source, tiny_model))
+    assert (summary.failed, summary.refused) == (1, 0)
+    assert "needs more memory" in summary.errors[0][1]
+    monkeypatch.undo()
+    assert run_batch(job(source, tiny_model)).done == 1

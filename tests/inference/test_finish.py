@@ -1,12 +1,15 @@
 """From layers to pictures: strength, mask, residual, and each row converted once."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dereflect.errors import InputError
+from dereflect import images
+from dereflect.errors import InputError, MissingExtra
 from dereflect.images.colour import ColourSpace
 from dereflect.separator import Separator
 from simple_methods import SHARE, Share, array, saved
@@ -73,6 +76,14 @@ def test_a_mask_of_the_picture_s_proportions_is_brought_to_its_size(share):
         share(values, mask=b"no picture")
 
 
+@pytest.mark.parametrize("argument", ["mask", "strokes"])
+def test_a_drawing_that_needs_an_extra_is_named(share, monkeypatch, argument):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    deep = images.encode(images.from_array(array(dtype=np.uint16)), "PNG")
+    with pytest.raises(MissingExtra, match=f"^{argument}: 16-bit colour needs pyvips"):
+        share(array(), **{argument: deep})
+
+
 def test_residual_is_the_mean_difference_between_the_photo_and_the_sum_of_the_layers():
     values = array()
     residual = Separator(Fixed(0.9, 0.0), dtype="float32")(values).residual
@@ -111,3 +122,12 @@ def test_tensors_of_a_wide_profile_are_srgb(wide_profile):
     expected = torch.from_numpy(ColourSpace(wide_profile).to_srgb(values).copy()).permute(2, 0, 1) / 255
     found = Separator(Share(1.0), dtype="float32").tensors(content)
     assert torch.allclose(found.transmission, expected, atol=1e-6)
+
+
+def test_colours_that_srgb_cannot_hold_do_not_wrap_around_when_darkened(wide_profile):
+    values = np.zeros((30, 40, 3), np.uint8)
+    values[..., 1] = 255  # greener than sRGB can be: there, it has some red
+    content = saved(Image.fromarray(values), "PNG", icc_profile=wide_profile)
+    found = Separator(Share(0.5), dtype="float32")(content).to_numpy()[0]
+    assert found[..., 0].max() == 0
+    assert 50 < found[..., 1].min() < 240

@@ -21,6 +21,7 @@ from dereflect.errors import UNNAMED, DereflectError, InputError, MissingExtra, 
 from dereflect.escapes import escaped, one_line
 from dereflect.images import Picture
 from dereflect.images.writing import target_format
+from dereflect.inference.run import is_out_of_memory
 from dereflect.separation import Separation, output_paths
 
 if TYPE_CHECKING:
@@ -226,8 +227,9 @@ def given_up(photo: BatchPhoto, job: BatchJob, attempts: int) -> ManifestRow:
 
 
 def _failed(row: ManifestRow, error: Exception, spell: Spell) -> ManifestRow:
-    """The picture's fault is a refusal; anything else (a full disk, a lost network) is worth a retry."""
+    """The picture's fault is a refusal; anything else (a full disk, too little memory) is worth a retry."""
     refused = isinstance(error, DereflectError) and not isinstance(error, MissingExtra)
+    refused = refused and not any(map(is_out_of_memory, _causes(error)))
     if isinstance(error, DereflectError):
         text = error.rest(spell) if error.subject == UNNAMED else error.line(spell)
     else:
@@ -239,6 +241,14 @@ def _failed(row: ManifestRow, error: Exception, spell: Spell) -> ManifestRow:
         TRACE: trace_of(error),
         "finished": time.time(),
     }
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """What an error was raised from, and what that was."""
+    while error is not None:
+        error = error.__cause__
+        if error is not None:
+            yield error
 
 
 def _read_ahead(

@@ -68,6 +68,8 @@ def read(
             return _decode(found, name, raw_space)
         except DereflectError as error:
             raise error.about(name) from error
+        except MemoryError as error:
+            raise InputError(name, "needs more memory to be decoded than is free") from error
         except Exception as error:  # decoders raise whatever they like on damaged files
             raise InputError(name, f"damaged picture ({first_line(error)})") from error
 
@@ -241,11 +243,8 @@ def _values(
         facts.stream.seek(place)
     if facts.format == "PNG" and facts.bits == 16 and image.mode not in SIXTEEN_BITS:
         facts.stream.seek(0)
-        return (
-            _with_transparent(_full_range(deep.read_deep(facts.stream.read()), notes), facts),
-            known,
-            orientation,
-        )
+        values = _full_range(deep.read_deep(facts.stream.read()), notes)
+        return _with_transparent(values, facts), known, orientation
     if facts.tagged is not None and facts.tagged.high_dynamic_range and facts.bits > 8:
         deep_values, turned = _deep_values(found)
         if deep_values is not None:

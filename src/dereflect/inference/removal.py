@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dereflect.errors import UNNAMED, InputError
+from dereflect.errors import UNNAMED, DereflectError, InputError
 from dereflect.images import Picture, read_any
 from dereflect.images.picture import Array, convert_depth
 
@@ -64,13 +64,13 @@ def read_mask(mask: Any, picture: Picture, max_pixels: int) -> Array | None:
         max_pixels: larger masks are refused.
 
     Raises:
-        InputError: it cannot be read, or is of other proportions.
+        InputError, MissingExtra: it cannot be read, or is of other proportions.
     """
     if mask is None:
         return None
     try:
         drawn = read_any(mask, max_pixels)
-    except InputError as error:
+    except DereflectError as error:
         if error.subject != UNNAMED:
             raise
         raise error.about("mask") from error

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dereflect.errors import UNNAMED, InputError
+from dereflect.errors import UNNAMED, DereflectError, InputError
 from dereflect.images import Picture, read_any
 from dereflect.images.picture import Array, convert_depth
 from dereflect.inference.removal import check_proportions
@@ -52,7 +52,8 @@ def read_strokes(strokes: Any, picture: Picture, max_pixels: int) -> Strokes | N
         max_pixels: larger drawings are refused.
 
     Raises:
-        InputError: it cannot be read, has no transparency or another colour, or is of other proportions.
+        InputError, MissingExtra: it cannot be read, has no transparency or another colour, or is of other
+            proportions.
     """
     if strokes is None:
         return None
@@ -65,7 +66,7 @@ def read_strokes(strokes: Any, picture: Picture, max_pixels: int) -> Strokes | N
 def _drawn(strokes: Any, max_pixels: int) -> Strokes:
     try:
         drawing = read_any(strokes, max_pixels)
-    except InputError as error:
+    except DereflectError as error:
         if error.subject != UNNAMED:
             raise
         raise error.about("strokes") from error
