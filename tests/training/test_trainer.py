@@ -134,6 +134,24 @@ def test_the_average_follows_the_decay_of_the_recipe(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer.average.shadow["weight"].double(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_an_average_that_begins_at_a_resume_begins_at_the_weights_there(tmp_path: Path) -> None:
+    run_algebra(tmp_path, steps=20, batch_size=1)
+    trainer, objective = run_algebra(tmp_path, steps=21, batch_size=1, ema=0.999)
+    assert trainer.average is not None
+    kept = torch.load(tmp_path / "checkpoints/step-00000020/state.pt")["networks"]["model"]["weight"]
+    expected = 22 / 31 * kept + 9 / 31 * objective.weight()
+    torch.testing.assert_close(trainer.average.shadow["weight"], expected)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    run(tmp_path, steps=1)
+    path = tmp_path / "checkpoints/step-00000001/state.pt"
+    path.write_bytes(path.read_bytes()[:-500] if content is None else content)
+    with pytest.raises(RecipeError, match=r"state\.pt: is no whole checkpoint of a training"):
+        run(tmp_path, steps=2)
+
+
 def test_the_log_is_one_json_line_a_record(tmp_path: Path) -> None:
     run(tmp_path, steps=4)
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -17,7 +17,12 @@ class MovingAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network, self.decay = network, decay
-        self.shadow = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
+        self.begin()
+
+    def begin(self) -> None:
+        """Start from the present weights."""
+        trained = ((name, p) for name, p in self.network.named_parameters() if p.requires_grad)
+        self.shadow = {name: p.detach().clone() for name, p in trained}
 
     @torch.no_grad()
     def update(self, step: int) -> None:

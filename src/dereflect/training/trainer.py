@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dereflect.errors import MissingExtra, RecipeError, first_line
+from dereflect.errors import InputError, MissingExtra, ModelError, RecipeError, first_line
 from dereflect.files import write_text, writing
 from dereflect.leftovers import sweep
 from dereflect.methods.objective import Moment, Objective
@@ -24,6 +24,7 @@ from dereflect.nn import sharing
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.log import RunLog
 from dereflect.training.recipe import Recipe, folders, objective_class
+from dereflect.weights import read_checkpoint
 
 try:
     from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -259,7 +260,11 @@ class Trainer:
             if wanted != "auto":
                 raise RecipeError(wanted, "no checkpoint there to resume from")
             return
-        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+        try:
+            state = read_checkpoint(found[-1])
+        except (InputError, ModelError) as error:
+            reason = "is no whole checkpoint of a training; remove it, or choose another resume"
+            raise RecipeError(found[-1], reason) from error
         try:
             for name, network in self.objective.networks.items():
                 self.accelerator.unwrap_model(network).load_state_dict(state["networks"][name])
@@ -268,8 +273,9 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = f"does not fit this recipe ({first_line(error)}); choose another output"
             raise RecipeError(found[-1], reason) from error
-        if self.average is not None and state["average"] is not None:
-            self.average.load_state_dict(state["average"])
+        if self.average is not None:
+            self.average.begin()  # the weights just read: a run may have had no average so far
+            self.average.load_state_dict(state["average"] or {})
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.objective.load_extra_state(state["extra"])
