@@ -4,9 +4,9 @@
         [--network '{encoder_blocks: [2, 2, 6]}']
 
 Each entry of the streams expects the old encoder's features. What these are, as a linear function of the new
-encoder's, is found by least squares over crops of PHOTOS (a folder; those whose name's CRC-32 is divisible by
-20 are left out, as in training), and put into the entry's own weights. Parts that the old network has not
-begin by changing nothing.
+encoder's, is found by least squares over crops of PHOTOS (folders; photos whose name's CRC-32 is divisible by
+20 are left out, as in training, and so are those under 256 pixels), and put into the entry's own weights.
+Parts that the old network has not begin by changing nothing.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dereflect.catalog import load_method
 from dereflect.data.crops import decode, held_out, list_pictures
+from dereflect.images import upright_size
 from dereflect.images.tensors import to_tensor
 from dereflect.methods.default.method import DefaultMethod
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork, FeatureEntry
@@ -58,9 +59,8 @@ def main() -> None:
     new = DefaultNetwork(DefaultConfig(encoder=options.encoder, **numbers))
     DefaultMethod.load_encoders(new, [options.weights])
     take_over(new, old)
-    paths = [path for folder in options.photos for path in list_pictures(folder) if not held_out(path, 20)]
     random.seed(0)
-    crops = (crop(decode(path)) for path in random.sample(paths, options.crops))
+    crops = (crop(decode(path)) for path in choose(options.photos, options.crops))
     for number, found in enumerate(gather(old, new, crops)):
         share = fit(old.enter[number], new.enter[number], found)
         print(f"map {number + 1}: {share:.0%} of the old features' variance is explained by the new ones")
@@ -76,6 +76,15 @@ def take_over(new: DefaultNetwork, old: DefaultNetwork) -> None:
     for key in missing:
         if ".mix_" in key:
             new.get_parameter(key).data.zero_()
+
+
+def choose(folders: list[Path], count: int) -> list[Path]:
+    """So many photos at random, of those that a crop can be taken of; all where there are fewer."""
+    paths = [path for folder in folders for path in list_pictures(folder) if not held_out(path, 20)]
+    large = [path for path in paths if min(upright_size(path)) >= SIDE]
+    if not large:
+        raise SystemExit(f"{', '.join(map(str, folders))}: no photo has {SIDE} pixels on both sides")
+    return random.sample(large, min(count, len(large)))
 
 
 def crop(picture: object) -> Tensor:

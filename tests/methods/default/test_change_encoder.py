@@ -5,6 +5,7 @@ from runpy import run_path
 
 import pytest
 import torch
+from PIL import Image
 
 from dereflect.methods.default.network import DefaultConfig, DefaultNetwork
 
@@ -41,6 +42,17 @@ def test_an_encoder_with_the_same_features_gives_the_same_layers(old):
     for layer in range(2):
         size = (wanted[layer] - before[layer]).abs().mean()
         assert (wanted[layer] - after[layer]).abs().mean() < size / 5
+
+
+def test_photos_too_small_for_a_crop_are_left_out(tmp_path):
+    for number, side in enumerate((255, 256, 300, 90, 400)):
+        Image.new("RGB", (400, side)).save(tmp_path / f"{number}.png")
+    assert {path.stem for path in SCRIPT["choose"]([tmp_path], 500)} == {"1", "2", "4"}
+    assert len(SCRIPT["choose"]([tmp_path], 2)) == 2
+    (tmp_path / "small").mkdir()
+    Image.new("RGB", (90, 90)).save(tmp_path / "small" / "a.png")
+    with pytest.raises(SystemExit, match="small: no photo has 256 pixels"):
+        SCRIPT["choose"]([tmp_path / "small"], 2)
 
 
 def test_parts_that_the_new_network_has_not_are_refused(old):
