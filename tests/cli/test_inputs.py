@@ -93,6 +93,11 @@ def test_the_output_folder_alone_is_an_input_like_any_other(holiday):
     assert found(out, output=out) == ["a_transmission.jpg"]
 
 
+def test_a_result_that_is_named_alone_is_taken_wherever_it_lies(holiday):
+    out = holiday / "sub" / "out"
+    assert found(out / "a_transmission.jpg", output=out) == ["a_transmission.jpg"]
+
+
 def test_destinations_of_batches_are_passed_over(holiday):
     (holiday / "sub" / "out" / "_dereflect" / "manifest").mkdir(parents=True)
     assert found(holiday, recursive=True) == ["a.jpg", "b.jpg"]

@@ -31,6 +31,7 @@ def write_film(
     sound: bool = True,
     times: list[int] | None = None,
     pixel_format: str = "yuv420p",
+    aspect: Fraction | None = None,
 ) -> Path:
     """An H.264 film tagged as BT.709, limited range, with a tone."""
     height, width = size
@@ -40,6 +41,8 @@ def write_film(
         context = picture.codec_context
         context.time_base = TIME_BASE
         context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1
+        if aspect is not None:
+            picture.sample_aspect_ratio = aspect
         if rotation is not None:
             picture.set_display_rotation(rotation)
         tone = container.add_stream("aac", rate=44100, layout="mono") if sound else None

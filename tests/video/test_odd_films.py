@@ -83,6 +83,7 @@ def test_language_title_and_place_of_tracks_come_through(separator, tmp_path):
         picture.metadata.update({"title": "Fenster", "language": "ger"})
         sound.metadata.update({"title": "Kommentar", "language": "fre"})
         sound.disposition = av.stream.Disposition.comment
+        container.metadata["title"] = "Ferien"
         for packet in original.demux():
             if packet.dts is not None:
                 packet.stream = tracks[packet.stream.index]
@@ -90,6 +91,7 @@ def test_language_title_and_place_of_tracks_come_through(separator, tmp_path):
     for name in ("out.mkv", "out.mp4", "back.mkv"):
         convert_video(VideoJob(source, tmp_path / name), separator)
         with av.open(str(tmp_path / name)) as film:
+            assert film.metadata["title"] == "Ferien"
             words = [stream.metadata for stream in film.streams]
             titles = [word.get("title", word.get("name")) for word in words]
             assert titles == ["Fenster", "Kommentar"], words

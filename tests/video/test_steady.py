@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dereflect.video.motion import find_motion, trust, warp
-from dereflect.video.steady import _Link, at_size, steady_changes, working_copy
+from dereflect.video.steady import _Link, _opinion, at_size, steady_changes, working_copy
 
 cv2 = pytest.importorskip("cv2")
 
@@ -119,3 +119,11 @@ def test_large_frames_are_worked_on_in_small():
     assert abs(small.mean() - frame.mean()) < 1e-3
     assert at_size(small, 500, 1500).shape == frame.shape
     assert working_copy(small) is small
+
+
+def test_of_two_opinions_the_darker_weighs_more():
+    """A reflection only adds light."""
+    darker, brighter = (
+        float(_opinion(np.full((9, 9, 3), difference, np.float32)).mean()) for difference in (-0.05, 0.05)
+    )
+    assert darker > 1 > brighter > 0

@@ -1,6 +1,7 @@
 """Films come out with what they went in with, whatever interrupts them."""
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,10 @@ def test_frames_times_tags_and_sound_come_through(separator: Separator, tmp_path
     assert psnr(before[1], after[1]) > 38
     assert read_sound(source) == read_sound(target)
     assert len(read_sound(source)) > 10
+    import av
+
+    with av.open(str(target)) as film:  # the tags that Apple's players ask for
+        assert film.streams.video[0].codec_context.codec_tag == {"h264": "avc1", "hevc": "hvc1"}[codec]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
@@ -190,6 +195,14 @@ def test_odd_sizes_are_kept(separator: Separator, tmp_path: Path):
     source = write_film(tmp_path / "in.mp4", count=3, size=(63, 95), sound=False, pixel_format="yuv444p")
     convert_video(VideoJob(source, tmp_path / "out.mp4"), separator)
     assert read_film(tmp_path / "out.mp4")[1][0].shape == (63, 95, 3)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_shape_of_pixels_is_kept(separator: Separator, tmp_path: Path, suffix: str):
+    source = write_film(tmp_path / "in.mp4", count=3, sound=False, aspect=Fraction(4, 3))
+    assert probe(source).aspect == Fraction(4, 3)
+    convert_video(VideoJob(source, tmp_path / f"out.{suffix}"), separator)
+    assert probe(tmp_path / f"out.{suffix}").aspect == Fraction(4, 3)
 
 
 def test_faults_are_one_line(separator: Separator, tmp_path: Path, capsys, monkeypatch):
