@@ -48,6 +48,17 @@ def test_a_manifest_without_notes_is_read_on(tmp_path: Path):
     assert sorted(manifest.read()) == ["a.jpg", "b.jpg"]
 
 
+@pytest.mark.parametrize("order", [(1.0, 2.0), (2.0, 1.0)])
+def test_the_latest_row_of_a_photo_counts_whichever_part_it_is_in(tmp_path: Path, order):
+    manifest = Manifest(Store(tmp_path))
+    for finished in order:
+        state = "done" if finished == 2.0 else "failed"
+        manifest.add(NOTHING | {"path": "a.jpg", "state": state, "finished": finished})
+        manifest.flush()
+    assert manifest.read()["a.jpg"]["state"] == "done"
+    assert [row["state"] for row in manifest.table().to_pylist()] == ["done"]
+
+
 def test_manifest_holds_every_photo_with_checksums(photos: MakePhotos, tiny_model: Path, tmp_path: Path):
     import hashlib
 

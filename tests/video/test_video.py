@@ -64,7 +64,9 @@ def test_frames_times_tags_and_sound_come_through(separator: Separator, tmp_path
     import av
 
     with av.open(str(target)) as film:  # the tags that Apple's players ask for
-        assert film.streams.video[0].codec_context.codec_tag == {"h264": "avc1", "hevc": "hvc1"}[codec]
+        picture = film.streams.video[0]
+        assert picture.codec_context.codec_tag == {"h264": "avc1", "hevc": "hvc1"}[codec]
+        assert float(picture.duration * picture.time_base) == pytest.approx(20 / 25)  # the last frame's, too
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
