@@ -152,6 +152,20 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, content: bytes | None)
         run(tmp_path, steps=2)
 
 
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cup", "device cup: unknown; one of auto, cpu"),
+        ("cuda", "device cuda: cannot be used"),
+        ("cpu:1", "device cpu:1: give device=cpu without a number"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch, device: str, words: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match=words):
+        run(tmp_path, device=device)
+
+
 def test_the_log_is_one_json_line_a_record(tmp_path: Path) -> None:
     run(tmp_path, steps=4)
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

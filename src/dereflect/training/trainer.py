@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dereflect.devices import choose_device
 from dereflect.errors import InputError, MissingExtra, ModelError, RecipeError, first_line
 from dereflect.files import write_text, writing
 from dereflect.leftovers import sweep
@@ -56,6 +57,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, objective: Objective) -> None:
         self.recipe, self.objective, schedule = recipe, objective, recipe.schedule
+        _check_device(schedule.device)
         self.accelerator = Accelerator(
             mixed_precision=PRECISION[schedule.precision],
             cpu=schedule.device == "cpu",
@@ -280,6 +282,18 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.objective.load_extra_state(state["extra"])
         self.step = state["step"]
+
+
+def _check_device(wanted: str) -> None:
+    """Refuse a device that is not there; Accelerate would silently take another."""
+    try:
+        choose_device(wanted)
+    except InputError as error:
+        raise RecipeError(error.head(), error.rest()) from error
+    if ":" in wanted:
+        kind, _, number = wanted.partition(":")
+        reason = f"give device={kind} without a number; CUDA_VISIBLE_DEVICES={number} says which GPU"
+        raise RecipeError(f"device {wanted}", reason)
 
 
 def _tidy(folder: Path) -> None:

@@ -105,6 +105,13 @@ def test_held_out_pictures_are_never_drawn(data: Path) -> None:
     assert len(samples.pairs) == 1
 
 
+def test_no_photo_left_to_train_on_is_said(data: Path) -> None:
+    with pytest.raises(InputError, match="data: no photo is left to train on"):
+        GlassCrops(Settings(held_out_every=1), data)
+    pairs_alone = GlassCrops(Settings(held_out_every=1, pairs="pairs", real_share=1), data)
+    assert pairs_alone.draw(0, 0)["real"] == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -269,6 +269,9 @@ def test_latents_are_made_by_the_command_and_kept(data, model, tmp_path):
     files = sorted((tmp_path / "latents").iterdir())
     assert [path.name for path in files] == ["00000000.safetensors", "00000001.safetensors"]
     times = [path.stat().st_mtime_ns for path in files]
+    refused = CliRunner().invoke(app, [*command[:-2], "settings.held_out_every=1", "device=cpu"])
+    assert refused.exit_code == 1
+    assert "every photo is held out" in str(refused.exception)
     CliRunner().invoke(app, command, catch_exceptions=False)
     assert [path.stat().st_mtime_ns for path in files] == times
 
@@ -282,7 +285,8 @@ def test_latents_are_made_by_the_command_and_kept(data, model, tmp_path):
         ("unet", {"rate": 1}, "unknown key 'rate'"),
         ("unet", {"photos": "none"}, "none"),
         ("unet", {"held_out_every": 1}, "every photo is held out"),
-        ("synthesis", {"real_share": 0.5, "pair_reflection": "none"}, "needs a reflection"),
+        ("unet", {"real_share": 0.5}, "settings.real_share: there are no pairs"),
+        ("synthesis", {"pairs": "pairs", "real_share": 0.5, "pair_reflection": "none"}, "needs a reflection"),
         ("fgfm", {"latents": "none"}, "no generated latents; make them with  dereflect latents"),
         ("fgfm", {"perceptual": 1.0, "vgg": "/no/such.pth"}, "vgg"),
     ],

@@ -19,6 +19,7 @@ from dereflect.data.glass import Draws, GlassMix, draw, render
 from dereflect.data.glass.mix import SCENES
 from dereflect.data.glass.pages import page
 from dereflect.data.pairs import read_pairs
+from dereflect.errors import InputError
 from dereflect.methods.default.settings import Settings
 from dereflect.methods.objective import since
 
@@ -35,9 +36,8 @@ class GlassCrops:
         self.settings = settings
         self.mix = GlassMix(**settings.glass)
         photos = [path for name in settings.photos for path in list_pictures(folder / name)]
-        self.photos = decode_all(
-            [path for path in photos if not held_out(path, settings.held_out_every)], settings.short_side
-        )
+        photos = [path for path in photos if not held_out(path, settings.held_out_every)]
+        self.photos = decode_all(photos, settings.short_side)
         self.pairs: list[tuple[Image.Image, Image.Image]] = []
         for name in settings.pairs:
             for pair in read_pairs(folder / name, check_sizes=False):
@@ -48,6 +48,10 @@ class GlassCrops:
                     self.pairs.append(
                         (blended, clear if clear.size == blended.size else clear.resize(blended.size))
                     )
+        if not self.photos and not (self.pairs and settings.real_share == 1):
+            raise InputError(
+                folder, "no photo is left to train on; give settings.photos, or another held_out_every"
+            )
 
     def __len__(self) -> int:
         return self.settings.crops_per_epoch

@@ -145,10 +145,6 @@ class CropObjective(PartObjective):
             self.samples = LayerCrops(settings, self.folder)
         except InputError as error:
             raise RecipeError(error.head(), error.rest()) from error
-        if not self.samples.photos:
-            raise RecipeError(
-                self.folder / settings.photos, "every photo is held out; raise held_out_every or give 0"
-            )
 
     def validation_samples(self) -> LayerCrops | None:
         """Crops of the photos that training never sees."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from dereflect.data.crops import decode, decode_all, held_out, list_pictures, random_crop
 from dereflect.data.pairs import read_pairs
 from dereflect.data.synthesis import dsrnet
+from dereflect.errors import InputError
 from dereflect.images.tensors import to_tensor
 
 
@@ -50,6 +51,12 @@ class LayerCrops:
             for path in list_pictures(folder / settings.photos)
             if held_out(path, settings.held_out_every) == validation
         ]
+        if not photos and not validation:
+            raise InputError(
+                folder / settings.photos, "every photo is held out; raise held_out_every or give 0"
+            )
+        if settings.real_share and not settings.pairs:
+            raise InputError("settings.real_share", "there are no pairs; give settings.pairs=FOLDER")
         self.photos = decode_all(photos, settings.short_side)
         self.pairs = []
         if settings.pairs and not validation:
