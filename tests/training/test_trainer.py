@@ -51,6 +51,14 @@ def test_the_number_of_threads_does_not_change_the_data(tmp_path: Path) -> None:
     assert one.seen == many.seen
 
 
+def test_an_epoch_is_trained_on_in_a_random_order(tmp_path: Path) -> None:
+    samples = ToySamples()
+    numbers = [float(samples.draw(0, index)["x"][0]) for index in range(len(samples))]
+    _, objective = run(tmp_path, steps=6)
+    assert sorted(objective.seen) == sorted(numbers)
+    assert objective.seen != numbers
+
+
 def run_algebra(
     output: Path, objective: AlgebraObjective | None = None, **schedule: object
 ) -> tuple[Trainer, AlgebraObjective]:

@@ -68,6 +68,7 @@ class AlgebraObjective(Objective):
 
     averaged = "model"
     rate = 0.1
+    shuffled = False
 
     def __init__(self) -> None:
         super().__init__()

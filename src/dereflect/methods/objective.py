@@ -80,6 +80,9 @@ class Objective:
     averaged: str | None = None
     """Name of the network of which an exponential moving average is kept (see `Schedule.ema`)."""
 
+    shuffled = True
+    """Whether each epoch takes its samples in a random order; else in that of their numbers."""
+
     unused_parameters = False
     """Whether some parameters take no part in some steps (data-parallel training must then look for them)."""
 

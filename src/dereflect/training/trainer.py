@@ -24,6 +24,7 @@ from dereflect.methods.objective import Moment, Objective
 from dereflect.nn import sharing
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.log import RunLog
+from dereflect.training.order import SampleOrder
 from dereflect.training.recipe import Recipe, folders, objective_class
 from dereflect.weights import read_checkpoint
 
@@ -186,6 +187,7 @@ class Trainer:
         Which samples they hold depends on the step alone.
         """
         schedule, samples = self.recipe.schedule, self.objective.samples
+        place = SampleOrder(self.objective, schedule.seed)
         size, rank, world = (
             schedule.batch_size,
             self.accelerator.process_index,
@@ -194,7 +196,7 @@ class Trainer:
 
         def load(number: int) -> dict[str, Tensor]:
             first = (number * world + rank) * size
-            places = (divmod(first + offset, len(samples)) for offset in range(size))
+            places = (place(first + offset) for offset in range(size))
             return self.objective.collate([samples.draw(epoch, index) for epoch, index in places])
 
         number = self.step * schedule.accumulate

@@ -26,6 +26,7 @@ class DefaultObjective(Objective):
     """Trains both layers at once; see `losses`."""
 
     averaged = "separator"
+    shuffled = False  # samples are random already, and crops grow with their numbers
 
     def __init__(self, settings: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
         super().__init__()
