@@ -38,7 +38,8 @@ def main() -> None:
     for folder in ("photos", "photos2"):
         for path in list_pictures(options.data / folder):
             if not held_out(path, 20):
-                _save(decode(path, PHOTOS), options.packed / "photos" / f"{path.stem}.webp", options.quality)
+                name = f"{folder}_{path.stem}.webp"  # both folders may have a photo of one name
+                _save(decode(path, PHOTOS), options.packed / "photos" / name, options.quality)
     for folder in ("real89", "pairs3"):
         for pair in read_pairs(options.data / folder, check_sizes=False):
             _save_pair(pair, options.packed / "pairs")

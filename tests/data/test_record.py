@@ -105,3 +105,16 @@ def test_the_contact_sheet_shows_every_triplet(photos):
     assert sheet.shape == (2 * 70, 4 * 210, 3)
     assert (sheet[:64, :64] == record.as_bytes(triplets[0].blended)).all()
     assert (sheet[70:134, 65:129] == record.as_bytes(triplets[4].transmission)).all()
+
+
+def test_a_kill_while_a_triplet_is_written_leaves_no_half_of_it(photos, tmp_path, monkeypatch):
+    entries = record.plan(photos, photos, 1, "screen", 1, None)
+
+    def killed(self, file, *args, **kinds):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_all(tmp_path / "out", entries, photos, photos)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

@@ -19,6 +19,7 @@ from dereflect.data.pairs import BLENDED, REFLECTION, TRANSMISSION, pictures_by_
 from dereflect.data.synthesis.triplet import Triplet
 from dereflect.downloads import sha256
 from dereflect.errors import InputError, Remedy, first_line
+from dereflect.files import write_text, writing
 from dereflect.images import upright_size
 from dereflect.strict import first_fault
 
@@ -156,7 +157,8 @@ def write_all(
                 shown.append(triplet)
         write_record(folder / RECORD, entries, transmissions, reflections)
         if shown:
-            contact_sheet(shown).save(folder / "contact_sheet.jpg", quality=90)
+            with writing(folder / "contact_sheet.jpg") as temporary:
+                contact_sheet(shown).save(temporary, "JPEG", quality=90)
     except OSError as error:
         raise InputError(folder, f"cannot be written ({first_line(error)})") from error
     return folder / RECORD
@@ -166,8 +168,8 @@ def write_triplet(folder: Path, name: str, triplet: Triplet) -> None:
     """Write the three PNGs of a triplet into the field's usual folders, values rounded to 8 bit."""
     pictures = (triplet.blended, triplet.transmission, triplet.reflection)
     for place, picture in zip((BLENDED, TRANSMISSION, REFLECTION), pictures, strict=True):
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(as_bytes(picture)).save(folder / place / f"{name}.png")
+        with writing(folder / place / f"{name}.png") as temporary:
+            Image.fromarray(as_bytes(picture)).save(temporary, "PNG")
 
 
 def write_record(
@@ -176,8 +178,7 @@ def write_record(
     """Write the record: a first line with version and source folders, then one line a triplet."""
     head = {"dereflect": __version__, "transmissions": str(transmissions), "reflections": str(reflections)}
     lines = [json.dumps(head), *(json.dumps(asdict(entry)) for entry in entries)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text("\n".join(lines) + "\n", path)
 
 
 def read_record(path: Path) -> tuple[list[TripletRecord], Path, Path]:
