@@ -69,6 +69,15 @@ def losses(output: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "samples_per_second"} for line in lines]
 
 
+def reflection_error(trainer: Trainer) -> float:
+    """Of the same six samples at any time: what is trained on changes from step to step."""
+    objective = trainer.objective
+    batch = objective.collate([objective.samples.draw(0, index) for index in range(6)])
+    with torch.no_grad():
+        found = objective.plain("separator")(batch["blended"])[1]
+    return float((found - batch["reflection"]).square().mean())
+
+
 PERCEPTUAL_LEVELS = pytest.approx([1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5])
 
 LOSSES = {
@@ -121,15 +130,17 @@ def test_the_rate_of_stage_one_falls_thrice_and_that_of_stage_two_stays():
 
 @pytest.mark.parametrize("name", ["ucs", "pas"])
 @pytest.mark.parametrize("variant", ["code", "paper"])
-def test_training_lowers_the_error_and_exports_a_model(
+def test_training_lowers_the_reflection_s_error_and_exports_a_model(
     name: str, variant: str, data: dict[str, str], tmp_path: Path
 ):
     content = tiny(data, tmp_path / "run", name, steps=12)
     content["settings"]["variant"] = variant
     content["settings"]["optimiser"]["learning_rate"] = 2e-3
-    folder = train(content)
+    trainer = prepare(parse_recipe(content))
+    before = reflection_error(trainer)
+    folder = trainer.run()
+    assert reflection_error(trainer) < 0.95 * before
     records = losses(tmp_path / "run")
-    assert records[-1]["total"] < 0.9 * records[0]["total"]
     assert ("discriminator" in records[0]) == (variant == "paper")  # the code starts its adversary later
     assert "discriminator" in records[-1]
     method, _ = load_method(folder)
