@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dereflect.nn import encoder as open_nsfw
 from dereflect.nn import lite
+from dereflect.nn.enlarging import double
 from dereflect.nn.exchange import Exchange, ExchangeHead
 from dereflect.nn.means import picture_mean
 
@@ -204,7 +205,7 @@ class DefaultNetwork(nn.Module):
         places: list[Tensor | None] = [None] * 6
         if entries:
             both = both + entries[0]
-            deepest = entries[2] + _double(entries[3])
+            deepest = entries[2] + double(entries[3])
             if self.tone is not None:
                 six, places = self.tone(image, deepest)
         t1, r1 = self.down1(*_modulated(both[:, :first], both[:, first:], places[0]))
@@ -216,11 +217,11 @@ class DefaultNetwork(nn.Module):
         if entries:
             t3, r3 = _add_halves(t3, r3, deepest)
         t3, r3 = self.middle(*_modulated(t3, r3, places[2]))
-        t2, r2 = (x + _double(back(y)) for back, x, y in zip(self.back2, (t2, r2), (t3, r3), strict=True))
+        t2, r2 = (x + double(back(y)) for back, x, y in zip(self.back2, (t2, r2), (t3, r3), strict=True))
         t2, r2 = self.up2(*_modulated(t2, r2, places[3]))
-        t1, r1 = (x + _double(back(y)) for back, x, y in zip(self.back1, (t1, r1), (t2, r2), strict=True))
+        t1, r1 = (x + double(back(y)) for back, x, y in zip(self.back1, (t1, r1), (t2, r2), strict=True))
         t1, r1 = self.up1(*_modulated(t1, r1, places[4]))
-        t0, r0 = (half + _double(back(y)) for back, y in zip(self.back0, (t1, r1), strict=True))
+        t0, r0 = (half + double(back(y)) for back, y in zip(self.back0, (t1, r1), strict=True))
         t0, r0 = self.draw(*_modulated(t0, r0, places[5]))
         t, r = (F.pixel_shuffle(out(x), 2) for out, x in zip(self.out, (t0, r0), strict=True))
         if self.detail is not None:
@@ -284,7 +285,3 @@ def _modulated(t: Tensor, r: Tensor, place: Tensor | None) -> tuple[Tensor, Tens
 def _add_halves(t: Tensor, r: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
     own, other = both.chunk(2, dim=1)
     return t + own, r + other
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -20,6 +20,7 @@ from dereflect.methods.dmdnet.encoder import EncodingBranch
 from dereflect.methods.dmdnet.forward_pass import ForwardPass, Watch
 from dereflect.methods.dmdnet.memory import MemoryTrace, evolve
 from dereflect.methods.dmdnet.orders import OrderBook
+from dereflect.nn.enlarging import double
 from dereflect.nn.mugi import MuGIBlock, Twice
 from dereflect.nn.streams import TwoStreams
 
@@ -183,11 +184,6 @@ class DMDNet(nn.Module):
         for trace in traces:
             memory = self.get_buffer(trace.bank)
             memory.copy_(evolve(memory, trace.query, trace.ran))
-
-
-def double(x: Tensor) -> Tensor:
-    """Bilinear enlargement by two."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def pad_to_multiple(image: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dereflect.nn.enlarging import Double
 from dereflect.nn.mugi import MuGIBlock, Twice
 from dereflect.nn.streams import TwoStreams, TwoStreamSequence
 
 
 def doubled() -> Twice:
     """Twice the size, bilinear; corner pixels keep their places."""
-    return Twice(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
+    return Twice(Double(align_corners=True))
 
 
 class SemanticPyramid(nn.Module):

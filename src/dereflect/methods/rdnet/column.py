@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.nn.enlarging import double
 from dereflect.nn.mugi import ChannelNorm
 from dereflect.nn.naf import NafBlock
 
@@ -122,4 +122,4 @@ class UpConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, above, h, w) to (B, width, 2h, 2w)."""
         x = self.channel_reschedule(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return double(x)

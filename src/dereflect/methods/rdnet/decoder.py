@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.nn.enlarging import double
 from dereflect.nn.mugi import ChannelNorm
 from dereflect.nn.naf import NafBlock
 
@@ -56,5 +56,5 @@ class Decoder(nn.Module):
     def stage(self, number: int, z: Tensor) -> Tensor:
         """(B, wide, h, w) to (B, narrow, 2h, 2w): projection, doubling (corners on corners), NAF block."""
         z = self.proj_layers[number](z)
-        z = F.interpolate(z, scale_factor=2, mode="bilinear", align_corners=True)
+        z = double(z, align_corners=True)
         return self.normal_layers[number](z)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dereflect.nn.enlarging import double
 from dereflect.nn.exchange import ExchangeHead
 from dereflect.nn.streams import TwoStreams
 
@@ -131,6 +132,6 @@ def upsample_to(low: Tensor, reference: Tensor) -> Tensor:
     The doubling is by two whatever the reference's size, so that an odd last row or column is zero at right
     and bottom.
     """
-    doubled = F.interpolate(low, scale_factor=2, mode="bilinear", align_corners=True)
+    doubled = double(low, align_corners=True)
     extra_h, extra_w = reference.shape[-2] - doubled.shape[-2], reference.shape[-1] - doubled.shape[-1]
     return F.pad(doubled, (extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2))
