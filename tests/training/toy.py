@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dereflect.methods.objective import Batch, Moment, Objective, Turn
@@ -20,6 +21,13 @@ class ToySamples:
         return {"x": x, "y": x.sum()[None]}
 
 
+class Line(nn.Linear):
+    """With a forward of ours: a compiler leaves PyTorch's own modules alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
 class ToyObjective(Objective):
     averaged = "model"
 
@@ -28,7 +36,7 @@ class ToyObjective(Objective):
     ) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.networks = {"model": nn.Linear(4, 1), "judge": nn.Linear(1, 1)}
+        self.networks = {"model": Line(4, 1), "judge": Line(1, 1)}
         self.optimizers = {
             name: torch.optim.Adam(net.parameters(), 0.05) for name, net in self.networks.items()
         }

@@ -29,7 +29,11 @@ class Schedule(Strict):
     accumulate: int = Field(1, gt=0, description="forward passes an optimizer step")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = True
-    compile: bool = Field(False, description="compile the networks with Inductor (worth it on a GPU)")
+    compile: bool = Field(
+        False,
+        description="compile the networks with Inductor (worth it on a GPU); "
+        "not done where gradients come out wrong",
+    )
     clip_norm: float | None = Field(
         None, gt=0, description="gradient norm above which gradients are scaled down"
     )

@@ -6,7 +6,6 @@ It knows devices, precision, processes, checkpoints and logs, and no method by n
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from dereflect.devices import choose_device
 from dereflect.errors import InputError, MissingExtra, ModelError, RecipeError, first_line
-from dereflect.files import write_text, writing
-from dereflect.leftovers import sweep
+from dereflect.files import write_text
 from dereflect.methods.objective import Moment, Objective
 from dereflect.nn import sharing
+from dereflect.training import checkpoints, compiling
 from dereflect.training.averaging import MovingAverage
 from dereflect.training.log import RunLog
 from dereflect.training.order import SampleOrder
@@ -109,12 +108,12 @@ class Trainer:
         self._resume()
         if chief:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _tidy(self.folder)
+            checkpoints.tidy(self.folder)
             write_text(self.recipe.model_dump_json(indent=2), self.folder / "recipe.json")
         log = RunLog(self.folder, chief, self.step, self.step == self.total_steps)
         started = last_saved = last_validated = time.monotonic()
         saved_step = -1
-        with contextlib.closing(self._batches()) as batches:
+        with contextlib.closing(self._batches()) as batches, torch.compiler.set_stance(self._stance()):
             while self.step < self.total_steps:
                 if self.accelerator.device.type == "cpu":
                     sharing.suit_machine()
@@ -133,6 +132,14 @@ class Trainer:
         if saved_step != self.step:
             self.save(log)
         return self.folder / "model"
+
+    def _stance(self) -> compiling.Stance:
+        """How networks are called: as compiled where that was wished for and trains rightly."""
+        if not self.recipe.schedule.compile or self.step == self.total_steps:
+            return "default"
+        with contextlib.closing(self._batches()) as batches:
+            batch = next(batches)
+        return compiling.stance(self.objective, batch, self.moment(), self.accelerator.backward)
 
     def _agreed(self, wish: bool) -> bool:
         """The chief's decision, for all processes: clocks differ, checkpoints must not."""
@@ -215,8 +222,6 @@ class Trainer:
                 for future in ahead:
                     future.cancel()
 
-    # Checkpoints: <output>/checkpoints/step-00001234/state.pt, complete or absent.
-
     def save(self, log: RunLog, validate: bool = True) -> None:
         """Validate unless told otherwise, and write the exported model and a checkpoint.
 
@@ -228,7 +233,9 @@ class Trainer:
         if not accelerator.is_main_process:
             accelerator.wait_for_everyone()
             return
-        with self.average.in_place() if self.average else contextlib.nullcontext():
+        averaged = self.average.in_place() if self.average else contextlib.nullcontext()
+        # A compiler would set to work anew for the size of each validation picture.
+        with averaged, torch.compiler.set_stance("force_eager"):
             if validate:
                 found = {f"valid_{key}": value for key, value in objective.validate().items()}
                 log.write(self.step, found, 0)
@@ -245,21 +252,16 @@ class Trainer:
             "extra": objective.extra_state(),
             "recipe": self.recipe.model_dump_json(),
         }
-        place = self.folder / "checkpoints" / f"step-{self.step:08d}"
-        place.mkdir(parents=True, exist_ok=True)
-        with writing(place / "state.pt") as temporary:
-            torch.save(state, temporary)
-        for old in _checkpoints(self.folder)[: -self.recipe.schedule.keep_checkpoints]:
-            shutil.rmtree(old.parent)
+        checkpoints.write(state, self.folder, self.recipe.schedule.keep_checkpoints)
         accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
         wanted = self.recipe.schedule.resume
         if wanted == "never":
-            if _checkpoints(self.folder):
+            if checkpoints.complete(self.folder):
                 raise RecipeError(self.folder, "holds checkpoints; choose another output or resume=auto")
             return
-        found = _checkpoints(self.folder if wanted == "auto" else Path(wanted).expanduser())
+        found = checkpoints.complete(self.folder if wanted == "auto" else Path(wanted).expanduser())
         if not found:
             if wanted != "auto":
                 raise RecipeError(wanted, "no checkpoint there to resume from")
@@ -296,19 +298,3 @@ def _check_device(wanted: str) -> None:
         kind, _, number = wanted.partition(":")
         reason = f"give device={kind} without a number; CUDA_VISIBLE_DEVICES={number} says which GPU"
         raise RecipeError(f"device {wanted}", reason)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a killed run has left: temporary files, and folders of checkpoints that are not there."""
-    for place in (folder, folder / "model", *folder.glob("checkpoints/step-*")):
-        sweep(place)
-    for place in folder.glob("checkpoints/step-*"):
-        with contextlib.suppress(OSError):  # there is something in it
-            place.rmdir()
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints under a run's folder (or a checkpoint folder itself), oldest first."""
-    if (folder / "state.pt").is_file():
-        return [folder / "state.pt"]
-    return sorted(folder.glob("checkpoints/step-*/state.pt"))
