@@ -1,10 +1,10 @@
-"""A half-width ResNet-50 trunk: the features "that have seen the world" of the default model.
+"""A half-width ResNet-50 trunk: an encoder that the default model can be trained with.
 
 Layout: K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016), the
 bottleneck version, with half the channels and the stride in the first 1x1 convolution of a stage. Batch norms
-are folded into the convolutions, so training and evaluation are the same function. The weights that dereflect
-ships come from Yahoo's open_nsfw (ImageNet-trained, then fine-tuned; BSD-2-Clause; the licence text stands
-beside them), converted once from a plain ONNX graph.
+are folded into the convolutions, so training and evaluation are the same function. Its weights are Yahoo's
+open_nsfw (ImageNet-trained, then fine-tuned; BSD-2-Clause), which `scripts/convert_encoder.py` converts from
+a plain ONNX graph; the default model had them until its long run.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 def test_the_embedded_weights_are_small_and_come_with_their_licence() -> None:
     assert (EMBEDDED / "model.safetensors").stat().st_size < 25_000_000
-    assert "Yahoo" in (EMBEDDED / "LICENSE.encoder.txt").read_text()
+    assert "EfficientNet-Lite2" in (EMBEDDED / "LICENSE.encoder.txt").read_text()
 
 
 def test_the_embedded_model_has_at_most_twelve_million_parameters() -> None:

@@ -19,7 +19,7 @@ from dereflect.weights import check_keys, read_checkpoint, read_config
 
 EMBEDDED = Path(__file__).parent / "weights"
 """Folder inside the package: config.json, model.safetensors (float16), README.md, the encoder's licence."""
-FAINT = (1 / 255, 5 / 255)
+FAINT = (1 / 255, 3 / 255)
 """Mean change of a picture below which a correction is dropped, and from which it counts in full."""
 
 
@@ -125,8 +125,8 @@ def from_checkpoint(path: Path, checkpoint: Mapping[str, Any], options: MethodOp
 def from_folder(folder: Path, config: Mapping[str, Any], options: MethodOptions) -> Method:
     """Load from config.json and model.safetensors."""
     config = dict(config)
-    if "features" in config:  # as it was called when there was one encoder
-        config["encoder"] = "open_nsfw" if config.pop("features") else ""
+    if "features" in config:  # as it was called when there was one encoder, and no tone
+        config |= {"encoder": "open_nsfw" if config.pop("features") else "", "tone": False}
     known = {field.name for field in fields(DefaultConfig)}
     if unknown := sorted(set(config) - known):
         raise ModelError(folder / "config.json", f"unknown key '{unknown[0]}'")

@@ -38,19 +38,20 @@ class DefaultConfig:
 
     widths: tuple[int, int, int] = (64, 96, 160)
     """Channels at 1/4, 1/8 and 1/16."""
-    encoder_blocks: tuple[int, int, int] = (2, 2, 4)
+    encoder_blocks: tuple[int, int, int] = (2, 2, 6)
     """Exchange blocks on the way down, at 1/4, 1/8 and 1/16."""
     decoder_blocks: tuple[int, int] = (3, 2)
     """Exchange blocks on the way up, at 1/4 and 1/8."""
     head_width: int = 32
     """Channels at 1/2, where the layers are drawn."""
     head_blocks: int = 1
-    encoder: str = "open_nsfw"
+    encoder: str = "lite2"
     """The trained encoder whose features are used, by its name in `ENCODERS`; "": none."""
     second_encoder: str = ""
     """Another one beside it."""
-    tone: bool = False
-    """Whether six numbers of the whole picture (gain and offset of each channel) modulate all features."""
+    tone: bool = True
+    """Whether six numbers of the whole picture (gain and offset of each channel) modulate all features; they
+    are read from an encoder's, so there must be one."""
     remainder: bool = False
     """Whether a third layer takes what is neither transmission nor reflection: I = T + R + N."""
     detail_width: int = 0
@@ -188,7 +189,7 @@ class DefaultNetwork(nn.Module):
         self.draw = ExchangeRow(head, config.head_blocks)
         self.out = nn.ModuleList(_silent(nn.Conv2d(head, 12, 3, padding=1)) for _ in range(2))
         places = (first, second, third, second, first, head)
-        self.tone = Tone(2 * third, places) if config.tone else None
+        self.tone = Tone(2 * third, places) if config.tone and config.encoder else None
         self.rest = _silent(nn.Conv2d(head, 12, 3, padding=1)) if config.remainder else None
         self.detail = Detail(head, config.detail_width) if config.detail_width else None
 
