@@ -226,6 +226,29 @@ def test_a_real_pair_is_developed_as_it_is(data: Path) -> None:
     assert crop["weight"].item() == 0.25
 
 
+@pytest.mark.parametrize("real", [0, 1])
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_share_of_crops_loses_its_colours_in_all_layers(data: Path, real: int, share: int) -> None:
+    samples = GlassCrops(Settings(pairs="pairs", crop=64, real_share=real, grey=share), data)
+    sample = {key: value[None] for key, value in samples.draw(0, 1).items()}
+    torch.manual_seed(0)
+    crop = develop(sample)
+    torch.manual_seed(0)
+    coloured = develop(sample | {"grey": torch.zeros(1, 1)})
+    for layer in ("blended", "transmission", "reflection"):
+        red, green, blue = coloured[layer].unbind(1)
+        wanted = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None].expand(-1, 3, -1, -1)
+        torch.testing.assert_close(crop[layer], wanted if share else coloured[layer])
+        assert not torch.allclose(wanted, coloured[layer], atol=1e-3)
+
+
+def test_colours_are_lost_without_other_draws(data: Path) -> None:
+    plain, grey = (GlassCrops(Settings(pairs="pairs", crop=64, grey=share), data) for share in (0.0, 0.5))
+    for index in range(4):
+        one, other = plain.draw(0, index), grey.draw(0, index)
+        assert all(torch.equal(one[key], other[key]) for key in one if key != "grey")
+
+
 def test_settings_take_one_name_several_or_none() -> None:
     assert Settings(pairs=None).pairs == []
     assert Settings(pairs="a").pairs == ["a"]

@@ -25,6 +25,8 @@ from dereflect.methods.objective import since
 
 DISPLAY = 2.2
 """Exponent between display values and linear light of real pairs."""
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue count in a grey picture."""
 PLAIN = GlassMix(identity=1.0)
 _PAGE = SCENES.index("page")
 
@@ -61,7 +63,8 @@ class GlassCrops:
 
         Returns:
             ``scene`` and ``mirrored``, (3, side, side) uint8: two photos, or transmission and blended image
-            of a real pair; ``real``, (1,) 1 for a pair; ``glass_*``, the numbers of `Draws`.
+            of a real pair; ``real``, (1,) 1 for a pair; ``grey``, (1,) 1 for a photo without colours;
+            ``glass_*``, the numbers of `Draws`.
         """
         settings, rng = self.settings, np.random.default_rng((self.settings.seed, epoch, index))
         side = self._side(epoch * len(self) + index)
@@ -81,7 +84,9 @@ class GlassCrops:
                 mirrored = residual_reflection(*random_crop(list(self._pair(rng)), side, rng))
             else:
                 (mirrored,) = random_crop([self._photo(rng)], side, rng)
+        grey = settings.grey > 0 and rng.random() < settings.grey
         return {
+            "grey": torch.tensor([float(grey)]),
             "scene": (scene * 255).round().byte(),
             "mirrored": (mirrored * 255).round().byte(),
             "real": torch.tensor([float(real)]),
@@ -113,12 +118,19 @@ def develop(batch: Mapping[str, Tensor], real_reflection: float = 1.0) -> dict[s
     real = batch["real"].view(-1, 1, 1, 1)
     draws = Draws(*(batch[f"glass_{name}"] for name in Draws._fields))
     glass = render(scene, mirrored, draws)
-    return {
+    layers = {
         "blended": torch.where(real > 0, mirrored, glass.blended),
         "transmission": torch.where(real > 0, scene, glass.transmission),
         "reflection": torch.where(real > 0, residual_reflection(mirrored, scene), glass.reflection),
-        "weight": torch.where(real > 0, real_reflection, 1.0),
     }
+    grey = batch["grey"].view(-1, 1, 1, 1) > 0
+    layers = {name: torch.where(grey, _grey(layer), layer) for name, layer in layers.items()}
+    return layers | {"weight": torch.where(real > 0, real_reflection, 1.0)}
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) without colours, as a camera or an editor takes them away."""
+    return (pictures * pictures.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).expand_as(pictures)
 
 
 def residual_reflection(blended: Tensor, transmission: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ class Settings(Strict):
     residual_share: float = Field(
         0.15, ge=0, le=1, description="share of synthesis that mirrors a real pair's residual"
     )
+    grey: float = Field(0.0, ge=0, le=1, description="share of crops that lose their colours, in all layers")
 
     learning_rate: float = 6e-4
     encoder_factor: float = Field(
