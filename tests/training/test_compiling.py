@@ -12,6 +12,7 @@ from toy import ToyObjective
 from dereflect.training.compiling import differing
 
 Graph = Callable[..., tuple[Tensor, ...]]
+Compiler = Callable[[Graph, list[Tensor]], Graph]
 
 
 class _Compiler:
@@ -31,10 +32,10 @@ class _Compiler:
 
 
 @pytest.fixture
-def compile_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Compiler], None]:
+def compile_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Compiler], None]:
     original = nn.Module.compile
 
-    def patch(compiler: _Compiler) -> None:
+    def patch(compiler: Compiler) -> None:
         torch._dynamo.reset()
         monkeypatch.setattr(nn.Module, "compile", lambda network: original(network, backend=compiler))
 
@@ -57,6 +58,19 @@ def test_wrong_gradients_are_not_trained_on(tmp_path: Path, compile_by, caplog) 
     run(tmp_path / "compiled", compile=True)
     assert compiler.runs == 3  # the first batch: one network, and the other in two turns
     assert "are wrong, e.g. of judge." in _said(caplog)
+    plain, compiled = _exported(tmp_path / "plain"), _exported(tmp_path / "compiled")
+    assert all(torch.equal(plain[key], compiled[key]) for key in plain)
+
+
+def test_a_compiler_that_fails_is_done_without(tmp_path: Path, compile_by, caplog) -> None:
+    def fail(graph: Graph, inputs: list[Tensor]) -> Graph:
+        raise OSError("no C++ compiler\nhere")
+
+    run(tmp_path / "plain")
+    compile_by(fail)
+    run(tmp_path / "compiled", compile=True)
+    assert "compiling failed" in _said(caplog)
+    assert "no C++ compiler" in _said(caplog)
     plain, compiled = _exported(tmp_path / "plain"), _exported(tmp_path / "compiled")
     assert all(torch.equal(plain[key], compiled[key]) for key in plain)
 

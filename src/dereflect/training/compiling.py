@@ -16,7 +16,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
+from dereflect.errors import first_line
 from dereflect.methods.objective import Batch, Moment, Objective
 
 LARGEST_ERROR = 0.5
@@ -32,10 +34,19 @@ Stance = Literal["default", "force_eager"]
 
 
 def stance(objective: Objective, batch: Batch, moment: Moment, backward: Backward) -> Stance:
-    """How `torch.compile` is to be taken: not at all, and a warning, where gradients are other ones."""
+    """How `torch.compile` is to be taken.
+
+    Not at all, with a warning, where it fails or its gradients are other ones.
+    """
     with torch.compiler.set_stance("force_eager"):
         own = _gradients(objective, batch, moment, backward)
-    compiled = _gradients(objective, batch, moment, backward)
+    try:
+        compiled = _gradients(objective, batch, moment, backward)
+    except TorchDynamoException as error:  # e.g. no C++ compiler, or no Triton
+        dict(_taken(objective.networks))  # what a backward pass has left before it failed
+        reason = first_line(getattr(error, "inner_exception", error))
+        _log.warning("compiling failed (%s); training goes on uncompiled", reason)
+        return "force_eager"
     wrong = [name for turn, other in zip(own, compiled, strict=True) for name in differing(turn, other)]
     if len(wrong) <= FORGIVEN * sum(map(len, own)):
         return "default"

@@ -32,7 +32,7 @@ class Schedule(Strict):
     compile: bool = Field(
         False,
         description="compile the networks with Inductor (worth it on a GPU); "
-        "not done where gradients come out wrong",
+        "not done where that fails or gradients come out wrong",
     )
     clip_norm: float | None = Field(
         None, gt=0, description="gradient norm above which gradients are scaled down"
