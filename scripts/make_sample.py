@@ -1,4 +1,4 @@
-"""Make examples/cafe.jpg: a coffee cup photographed through a window that mirrors a launch pad at dusk.
+"""Make examples/cafe.jpg: a coffee cup photographed through a window that mirrors a temple and the sky.
 
     python scripts/make_sample.py
 
@@ -16,7 +16,7 @@ from dereflect.images.tensors import to_tensor
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = (1200, 800)
-TRANSMITTANCE, REFLECTANCE, DEFOCUS, DISPLAY = 0.95, 0.5, 3.0, 2.2
+TRANSMITTANCE, REFLECTANCE, DEFOCUS, DISPLAY = 0.95, 0.3, 8.0, 2.2
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
                 Image.open(EXAMPLES / "sources" / name).convert("RGB"), SIZE, Image.Resampling.LANCZOS
             )
         )
-        for name in ("coffee.jpg", "launch_pad.jpg")
+        for name in ("coffee.jpg", "temple.jpg")
     )
     reflected = blur(mirrored.flip(2)[None], torch.tensor([DEFOCUS]))[0]
     light = TRANSMITTANCE * scene**DISPLAY + REFLECTANCE * reflected**DISPLAY
