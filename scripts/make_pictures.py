@@ -8,8 +8,6 @@ Needs Chromium and the extras `web` and `browser`; the page without a server mus
 
 import argparse
 import contextlib
-import functools
-import http.server
 import io
 import os
 import re
@@ -17,12 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 import dereflect
 
@@ -30,37 +27,30 @@ ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "cafe.jpg"
 PICTURES = ROOT / "docs" / "images"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-VIEW = {"width": 1280, "height": 890}
+VIEW: ViewportSize = {"width": 1280, "height": 890}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--page-alone", type=Path, default=ROOT / "browser" / "dist")
+    parser.add_argument(
+        "--page-alone", type=Path, default=ROOT / "browser" / "dist", help="the built page's folder"
+    )
     arguments = parser.parse_args()
     if not (arguments.page_alone / "index.html").is_file():
         parser.error(f"{arguments.page_alone}: holds no built page; npm run build --prefix browser")
-    save(sample_beside_its_layers(), 1500, "cafe_side_by_side.jpg")
+    if CHROMIUM is None:
+        parser.error("no Chromium was found; set CHROMIUM to its path")
+    save(dereflect.load("default")(SAMPLE).side_by_side(), 1500, "cafe_side_by_side.jpg")
+    host = ["http.server", "0", "--bind", "127.0.0.1", "--directory", str(arguments.page_alone.resolve())]
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for serve, scheme, width, name in (
-            (service, "light", 1024, "page.jpg"),
-            (functools.partial(files, arguments.page_alone), "dark", 960, "browser.jpg"),
-        ):
-            with serve() as address:
-                page = browser.new_page(viewport=VIEW, color_scheme=scheme)
-                save(seen(page, address), width, name)
+        with served("dereflect", "serve", "--port", "0") as address:
+            save(seen(browser.new_page(viewport=VIEW, color_scheme="light"), address), 1024, "page.jpg")
+        with served(*host) as address:
+            save(seen(browser.new_page(viewport=VIEW, color_scheme="dark"), address), 960, "browser.jpg")
         browser.close()
-
-
-def sample_beside_its_layers() -> Image.Image:
-    found = dereflect.load("default")(SAMPLE)
-    photo = Image.open(SAMPLE)
-    row = Image.new("RGB", (3 * photo.width, photo.height))
-    for place, layer in enumerate((photo, found.transmission, found.reflection)):
-        row.paste(layer, (place * photo.width, 0))
-    return row
 
 
 def save(picture: Image.Image, width: int, name: str) -> None:
@@ -70,28 +60,21 @@ def save(picture: Image.Image, width: int, name: str) -> None:
 
 
 @contextlib.contextmanager
-def service() -> Iterator[str]:
-    """The address of `dereflect serve`, for as long as it is needed."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-u", "-m", "dereflect", "serve", "--port", "0"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder) as running:
-            assert running.stdout is not None
-            found = (re.search(r"http://[\w.:]+", line) for line in running.stdout)
-            address = next(match[0] for match in found if match)
-            try:
-                yield address
-            finally:
-                running.terminate()
-
-
-@contextlib.contextmanager
-def files(folder: Path) -> Iterator[str]:
-    """The address of a host of static files."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+def served(*words: str) -> Iterator[str]:
+    """The address that a module of Python's prints and serves, for as long as it is needed."""
+    command = [sys.executable, "-u", "-m", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tempfile.gettempdir()
+    ) as running:
+        assert running.stdout is not None
+        found = (re.search(r"http://[\w.:]+", line) for line in running.stdout)
+        try:
+            address = next((match[0] for match in found if match), None)
+            if address is None:
+                sys.exit(f"make_pictures.py: error: no address from: {' '.join(command)}")
+            yield address
+        finally:
+            running.terminate()
 
 
 def seen(page: Page, address: str) -> Image.Image:
