@@ -65,7 +65,7 @@ def kinds(report: dict[str, Any], model: str) -> dict[str, Any]:
                 "gain": found["gain"],
                 "median": round(median(gains), 2),
                 "aligned": round(mean(aligned), 2),
-                "worse": round(mean(gain < -HARM for gain in gains), 3),
+                "worse": round(mean(gain < -HARM for gain in gains), 4),
             }
         )
     return {"rows": rows}
