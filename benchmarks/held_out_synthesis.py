@@ -82,7 +82,8 @@ def main() -> None:
             f"{name:22s} {before:8.2f} {after:7.2f} {after - before:+7.2f} {better:7.0%} {reflection:7.2f}",
             flush=True,
         )
-    record(options, {"pictures": options.pictures, "side": options.side, "rows": table}, separator.running)
+    values = {"pictures": options.pictures, "side": options.side, "rows": table}
+    record(options, values, separator.running, part=".seen" if options.seen else "")
 
 
 def choose(paths: list[Path], seen: bool) -> list[Path]:
