@@ -2,11 +2,14 @@
 
     python scripts/change_encoder.py MODEL PHOTOS OUT --encoder lite2 --weights lite2.safetensors \
         [--network '{encoder_blocks: [2, 2, 6]}']
+    python scripts/change_encoder.py MODEL PHOTOS OUT --encoder open_nsfw --weights nsfw.safetensors \
+        lite2.safetensors --network '{second_encoder: lite2}'
 
 Each entry of the streams expects the old encoder's features. What these are, as a linear function of the new
 encoder's, is found by least squares over crops of PHOTOS (folders; photos whose name's CRC-32 is divisible by
 20 are left out, as in training, and so are those under 256 pixels), and put into the entry's own weights.
-Parts that the old network has not begin by changing nothing.
+Where the encoder stays, so do its entries. Parts that the old network has not, a second encoder's entries
+among them, begin by changing nothing.
 """
 
 import argparse
@@ -47,7 +50,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+", help="folders of ordinary photos")
     parser.add_argument("out", type=Path, help="model folder to write")
     parser.add_argument("--encoder", required=True, help="its name in dereflect.methods.default.network")
-    parser.add_argument("--weights", required=True, help="safetensors of the new encoder")
+    parser.add_argument("--weights", required=True, nargs="+", help="safetensors of the encoders, in order")
     parser.add_argument("--network", default="{}", type=yaml.safe_load, help="further numbers of the network")
     parser.add_argument("--crops", type=int, default=500)
     options = parser.parse_args()
@@ -57,24 +60,27 @@ def main() -> None:
     }
     torch.manual_seed(0)
     new = DefaultNetwork(DefaultConfig(encoder=options.encoder, **numbers))
-    DefaultMethod.load_encoders(new, [options.weights])
-    take_over(new, old)
-    random.seed(0)
-    crops = (crop(decode(path)) for path in choose(options.photos, options.crops))
-    for number, found in enumerate(gather(old, new, crops)):
-        share = fit(old.enter[number], new.enter[number], found)
-        print(f"map {number + 1}: {share:.0%} of the old features' variance is explained by the new ones")
+    DefaultMethod.load_encoders(new, options.weights)
+    same = new.config.encoder == old.config.encoder
+    take_over(new, old, same)
+    if not same:
+        random.seed(0)
+        crops = (crop(decode(path)) for path in choose(options.photos, options.crops))
+        for number, found in enumerate(gather(old, new, crops)):
+            share = fit(old.enter[number], new.enter[number], found)
+            print(f"map {number + 1}: {share:.0%} of the old features' variance is explained by the new ones")
     DefaultMethod.wrap(new).save_pretrained(options.out)
 
 
-def take_over(new: DefaultNetwork, old: DefaultNetwork) -> None:
-    """Give `new` all weights of `old` but the encoder's and the entries', and silence what blocks are new."""
-    state = {k: v for k, v in old.state_dict().items() if not k.startswith(("encoder.", "enter."))}
+def take_over(new: DefaultNetwork, old: DefaultNetwork, same_encoder: bool) -> None:
+    """Give `new` the weights of `old`, but those of another encoder and its entries; silence what is new."""
+    changed = () if same_encoder else ("encoder.", "enter.")
+    state = {k: v for k, v in old.state_dict().items() if not k.startswith(changed)}
     missing, unexpected = new.load_state_dict(state, strict=False)
     if unexpected:
         raise SystemExit(f"the old network has parts that the new one has not, first {unexpected[0]}")
     for key in missing:
-        if ".mix_" in key:
+        if ".mix_" in key or (key.startswith("enter2.") and ".project." in key):
             new.get_parameter(key).data.zero_()
 
 

@@ -11,19 +11,19 @@ from dereflect.methods.default.settings import read_settings
 from dereflect.training.recipe import folders, load_recipe, objective_class
 
 RECIPES = recipes.FOLDER
+NOTES = Path(__file__).parents[2] / "docs" / "notes"
+AS_RUN = [NOTES / "long_run.yaml", NOTES / "trials.yaml"]
 
 
-LONG_RUN = Path(__file__).parents[2] / "docs" / "notes" / "long_run.yaml"
-
-
-@pytest.mark.parametrize("path", [*sorted(RECIPES.glob("*.yaml")), LONG_RUN], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*sorted(RECIPES.glob("*.yaml")), *AS_RUN], ids=lambda path: path.stem)
 def test_every_recipe_is_valid(path: Path) -> None:
     assert load_recipe(path).schedule.batch_size >= 1
 
 
-def test_the_long_run_s_settings_and_network_are_known() -> None:
-    settings = read_settings(load_recipe(LONG_RUN).settings)
-    assert DefaultConfig(**settings.network).encoder == "lite2"
+@pytest.mark.parametrize(("path", "encoder"), [(AS_RUN[0], "lite2"), (AS_RUN[1], "open_nsfw")])
+def test_settings_and_network_of_recipes_in_the_notes_are_known(path: Path, encoder: str) -> None:
+    settings = read_settings(load_recipe(path).settings)
+    assert DefaultConfig(**settings.network).encoder == encoder
 
 
 def test_overrides_reach_top_schedule_settings_and_nested_keys() -> None:

@@ -29,7 +29,7 @@ def test_an_encoder_with_the_same_features_gives_the_same_layers(old):
     torch.manual_seed(2)
     new = DefaultNetwork(DefaultConfig(**TINY | {"encoder_blocks": (1, 1, 3)}, encoder="lite2", tone=True))
     new.encoder.load_state_dict(old.encoder.state_dict())
-    SCRIPT["take_over"](new, old)
+    SCRIPT["take_over"](new, old, False)
     photo = pictures(1)[0]
     with torch.no_grad():
         wanted, before = old(photo), new(photo)
@@ -42,6 +42,16 @@ def test_an_encoder_with_the_same_features_gives_the_same_layers(old):
     for layer in range(2):
         size = (wanted[layer] - before[layer]).abs().mean()
         assert (wanted[layer] - after[layer]).abs().mean() < size / 5
+
+
+def test_a_second_encoder_begins_by_changing_nothing(old):
+    torch.manual_seed(3)
+    new = DefaultNetwork(DefaultConfig(**TINY, encoder="lite2", second_encoder="open_nsfw")).eval()
+    SCRIPT["take_over"](new, old, True)
+    photo = pictures(1)[0]
+    with torch.no_grad():
+        for wanted, found in zip(old(photo)[:2], new(photo)[:2], strict=True):
+            assert torch.equal(wanted, found)
 
 
 def test_photos_too_small_for_a_crop_are_left_out(tmp_path):
@@ -57,4 +67,4 @@ def test_photos_too_small_for_a_crop_are_left_out(tmp_path):
 
 def test_parts_that_the_new_network_has_not_are_refused(old):
     with pytest.raises(SystemExit, match=r"first down1\.blocks"):
-        SCRIPT["take_over"](DefaultNetwork(DefaultConfig(**TINY | {"encoder_blocks": (0, 1, 1)})), old)
+        SCRIPT["take_over"](DefaultNetwork(DefaultConfig(**TINY | {"encoder_blocks": (0, 1, 1)})), old, False)
