@@ -3,9 +3,9 @@
     python benchmarks/held_out_synthesis.py PHOTOS [--model default] [--pictures 120] [--seen]
 
 PHOTOS is the folder of ordinary photos that training read; only the held-out twentieth of it is used
-(`dereflect.data.crops.held_out`). With `--seen` it is as many photos that training did read: what their
-gain is above the other, the model has learned by heart; what both lack, more photos would not bring. Each
-row sets one effect of `GlassMix` and leaves the rest at its defaults.
+(`dereflect.data.crops.held_out`). With `--seen` it is as many photos that training did read: what they
+gain above the others hints at what the model has learned by heart. They are other photos, so small
+differences say nothing. Each row sets one effect of `GlassMix` and leaves the rest at its defaults.
 """
 
 from __future__ import annotations

@@ -3,17 +3,19 @@
     python scripts/change_encoder.py MODEL PHOTOS OUT --encoder lite2 --weights lite2.safetensors \
         [--network '{encoder_blocks: [2, 2, 6]}']
     python scripts/change_encoder.py MODEL PHOTOS OUT --encoder open_nsfw --weights nsfw.safetensors \
-        lite2.safetensors --network '{second_encoder: lite2}'
+        --weights lite2.safetensors --network '{second_encoder: lite2}'
 
 Each entry of the streams expects the old encoder's features. What these are, as a linear function of the new
 encoder's, is found by least squares over crops of PHOTOS (folders; photos whose name's CRC-32 is divisible by
 20 are left out, as in training, and so are those under 256 pixels), and put into the entry's own weights.
-Where the encoder stays, so do its entries. Parts that the old network has not, a second encoder's entries
-among them, begin by changing nothing.
+Where the encoder stays, so do its entries, and PHOTOS are not read. Numbers of the network that are not given
+stay the old ones. Parts that the old network has not, a second encoder's entries among them, begin by
+changing nothing.
 """
 
 import argparse
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,7 @@ from dereflect.data.crops import decode, held_out, list_pictures
 from dereflect.images import upright_size
 from dereflect.images.tensors import to_tensor
 from dereflect.methods.default.method import DefaultMethod
-from dereflect.methods.default.network import DefaultConfig, DefaultNetwork, FeatureEntry
+from dereflect.methods.default.network import DefaultNetwork, FeatureEntry
 
 SIDE = 256
 PLACES = 1024
@@ -50,8 +52,10 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+", help="folders of ordinary photos")
     parser.add_argument("out", type=Path, help="model folder to write")
     parser.add_argument("--encoder", required=True, help="its name in dereflect.methods.default.network")
-    parser.add_argument("--weights", required=True, nargs="+", help="safetensors of the encoders, in order")
-    parser.add_argument("--network", default="{}", type=yaml.safe_load, help="further numbers of the network")
+    parser.add_argument(
+        "--weights", required=True, action="append", help="safetensors of an encoder; once for each, in order"
+    )
+    parser.add_argument("--network", default="{}", type=yaml.safe_load, help="numbers of it to change")
     parser.add_argument("--crops", type=int, default=500)
     options = parser.parse_args()
     old = load_method(options.model)[0].network
@@ -59,7 +63,7 @@ def main() -> None:
         key: tuple(value) if isinstance(value, list) else value for key, value in options.network.items()
     }
     torch.manual_seed(0)
-    new = DefaultNetwork(DefaultConfig(encoder=options.encoder, **numbers))
+    new = DefaultNetwork(replace(old.config, encoder=options.encoder, **numbers))
     DefaultMethod.load_encoders(new, options.weights)
     same = new.config.encoder == old.config.encoder
     take_over(new, old, same)
