@@ -1,7 +1,6 @@
 """Standard output that is full, closed or read by nobody costs one line, not a traceback."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +12,24 @@ from PIL import Image
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
-def shell(line: str) -> subprocess.CompletedProcess[str]:
+def shell(line: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", line.replace("dereflect", f"{sys.executable} -m dereflect", 1)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+@pytest.fixture
+def unread():
+    """A pipe whose reader has gone, before anything is written: one that goes meanwhile may go too late."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
 
 
 @pytest.mark.parametrize(
@@ -29,20 +38,21 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
         ("dereflect --version > /dev/full", "No space left on device"),
         ("dereflect --help > /dev/full", "No space left on device"),
         ("dereflect --version >&-", "it is closed"),
-        ("dereflect --help | true; exit ${PIPESTATUS[0]}", "Broken pipe"),
+        ("dereflect --help", "Broken pipe"),
     ],
 )
-def test_what_cannot_be_said_is_one_line(line, words):
-    done = shell(line.replace("| true", "| (exec <&-; sleep 2)"))
+def test_what_cannot_be_said_is_one_line(unread, line, words):
+    done = shell(line, unread)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"dereflect: standard output: cannot be written ({words})"]
 
 
-@pytest.mark.parametrize("target", ["> /dev/full", ">&-", "| (exec <&-; sleep 15); exit ${PIPESTATUS[0]}"])
-def test_a_picture_that_cannot_be_written_to_a_pipe(model_folder, tmp_path, target):
+@pytest.mark.parametrize("target", ["> /dev/full", ">&-", ""], ids=["full", "closed", "unread"])
+def test_a_picture_that_cannot_be_written_to_a_pipe(model_folder, tmp_path, unread, target):
     values = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
-    done = shell(f"dereflect separate - --model {model_folder} --device cpu < {tmp_path}/a.png {target}")
+    words = f"--model {model_folder} --device cpu < {tmp_path}/a.png {target}"
+    done = shell(f"dereflect separate - {words}", unread)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("dereflect: standard output: cannot be written (")
@@ -63,12 +73,6 @@ def test_standard_input_that_is_closed(model_folder):
     assert done.stderr.splitlines() == ["dereflect: -: standard input is closed"]
 
 
-def used() -> float:
-    """Seconds of processors that ended children have used."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def test_the_version_needs_no_torch():
     code = (
         "import sys; sys.argv = ['dereflect', '--version']\n"
@@ -77,10 +81,8 @@ def test_the_version_needs_no_torch():
         "except SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    before = used()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert used() - before < 0.6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
