@@ -20,6 +20,7 @@ from dereflect.batch import BatchJob
 from dereflect.batch.plan import BatchPhoto
 from dereflect.batch.store import Store
 from dereflect.batch.work import Worker
+from dereflect.cli.scripts import run_script
 
 CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
 
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -30,6 +30,8 @@ from urllib.parse import urlsplit
 from measured import add_option, read, record
 from PIL import Image
 
+from dereflect.cli.scripts import run_script
+
 CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
 POLICIES = {
     "default": {},
@@ -195,4 +197,4 @@ def compared(row: str, seconds: dict[str, float]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,8 @@ from typing import Any
 
 import measured
 
+from dereflect.cli.scripts import run_script
+
 PACKAGED = measured.ROOT / "src" / "dereflect" / "methods" / "costs.json"
 SHOWN_AT = 1.0
 """Megapixels of the photo whose cost the cards show."""
@@ -238,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

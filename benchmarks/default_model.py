@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dereflect.catalog import load_method
+from dereflect.cli.scripts import run_script
 
 
 def best_of(repeats: int, run: Callable[[], object]) -> float:
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

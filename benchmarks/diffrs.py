@@ -29,6 +29,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from measured import add_option, record
 from torch import Tensor
 
+from dereflect.cli.scripts import run_script
 from dereflect.methods.diffrs.attention import joint_attention
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.fusion import FidelityFusion
@@ -339,4 +340,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from measured import add_option, record
 from PIL import Image, ImageDraw, ImageFilter
 
+from dereflect.cli.scripts import run_script
 from dereflect.images.fidelity import unit_psnr as psnr
 from dereflect.methods.diffrs.autoencoder import decode, encode
 from dereflect.methods.diffrs.method import load_pipeline
@@ -291,4 +292,4 @@ def row(name: str, pairs: list[tuple[float, float]]) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

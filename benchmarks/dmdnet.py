@@ -19,6 +19,8 @@ from pathlib import Path
 
 from measured import add_option, record
 
+from dereflect.cli.scripts import run_script
+
 LABELS = {"plain": "plain, float32:", "fast": "fast, float32:", "bfloat16": "fast, bfloat16:"}
 PARTS = ("depth", "orders", "scans", "memory", "rest")
 
@@ -212,4 +214,4 @@ def report(variant: str, size: int, found: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "methods" / "dmdnet
 import tiny_training as tiny
 from measured import add_option, record
 
+from dereflect.cli.scripts import run_script
 from dereflect.methods.dmdnet import objective
 from dereflect.training.trainer import prepare
 
@@ -92,4 +93,4 @@ def summary(values):
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dereflect.cli.scripts import run_script
 from dereflect.data.glass.render import blur
 from dereflect.methods.default.crops import GlassCrops, develop
 from dereflect.methods.default.settings import Settings
@@ -96,4 +97,4 @@ def _overlap(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,10 +19,12 @@ import torch
 from measured import add_option, record
 
 import dereflect
+from dereflect.cli.scripts import run_script
 from dereflect.data.crops import decode, held_out, list_pictures, random_crop
 from dereflect.data.glass import GlassMix, draw, render, stack
 from dereflect.data.glass.mix import SCENES
 from dereflect.data.glass.pages import page
+from dereflect.errors import InputError
 from dereflect.images.fidelity import unit_psnr
 
 PLAIN = GlassMix(identity=0.0)
@@ -89,11 +91,15 @@ def main() -> None:
 def choose(paths: list[Path], seen: bool) -> list[Path]:
     """The held-out photos, or as many at even distances of the others."""
     held = [path for path in paths if held_out(path, 20)]
-    if not seen:
-        return held
-    read = [path for path in paths if not held_out(path, 20)]
-    return [read[index * len(read) // len(held)] for index in range(min(len(held), len(read)))]
+    chosen = held
+    if seen:
+        read = [path for path in paths if not held_out(path, 20)]
+        chosen = [read[index * len(read) // len(held)] for index in range(min(len(held), len(read)))]
+    if len(chosen) < 2:
+        kind = "others beside as many held-out ones" if seen else "held-out photos"
+        raise InputError(paths[0].parent, f"holds {len(chosen)} {kind}; a picture takes two")
+    return chosen
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

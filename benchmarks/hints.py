@@ -29,6 +29,7 @@ from measured import add_option, record
 from torch import Tensor
 
 import dereflect
+from dereflect.cli.scripts import run_script
 from dereflect.data.glass.render import blur
 from dereflect.images import read
 from dereflect.images.fidelity import align, unit_psnr
@@ -213,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,7 +15,9 @@ import numpy as np
 from measured import add_option, record
 
 import dereflect
+from dereflect.cli.scripts import run_script
 from dereflect.data.crops import held_out, list_pictures
+from dereflect.errors import InputError
 
 
 def main() -> None:
@@ -30,6 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     every = arguments.held_out_every
     paths = [path for path in list_pictures(arguments.folder) if not every or held_out(path, every)]
+    if not paths:
+        raise InputError(arguments.folder, f"no photo's name has a CRC-32 divisible by {every}")
     paths = paths[: arguments.at_most]
     separator = dereflect.load(arguments.model)
     changes = []
@@ -49,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

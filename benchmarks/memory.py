@@ -20,6 +20,8 @@ import numpy as np
 from measured import add_option, record
 from PIL import Image
 
+from dereflect.cli.scripts import run_script
+
 PEAK_LIMIT, GROWTH_LIMIT = 2500.0, 100.0
 
 
@@ -135,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

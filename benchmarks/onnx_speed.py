@@ -133,4 +133,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    from dereflect.cli.scripts import run_script
+
+    run_script(main)

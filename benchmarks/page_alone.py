@@ -26,6 +26,8 @@ from measured import add_option, record
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from dereflect.cli.scripts import run_script
+
 ROOT = Path(__file__).parents[1]
 CAFE = ROOT / "examples" / "cafe.jpg"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -170,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

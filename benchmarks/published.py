@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import measured
 
+from dereflect.cli.scripts import run_script
+
 
 class Forms(NamedTuple):
     """A network ready to run: what holds its weights, and its two forms from a picture to layers."""
@@ -191,4 +193,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

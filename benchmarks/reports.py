@@ -19,6 +19,7 @@ from typing import Any
 
 from measured import record
 
+from dereflect.cli.scripts import run_script
 from dereflect.evaluation.protocol import HARM
 from dereflect.evaluation.records import UNTOUCHED
 
@@ -127,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from measured import add_option, record
 
+from dereflect.cli.scripts import run_script
 from dereflect.nn.selective_scan import selective_scan
 
 STATES, DIRECTIONS = 16, 2
@@ -142,4 +143,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 from measured import add_option, record
 from PIL import Image
 
+from dereflect.cli.scripts import run_script
+
 CAFE = Path(__file__).parents[1] / "examples" / "cafe.jpg"
 DIRECT = """
 import sys, time, dereflect
@@ -174,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,6 +27,7 @@ from measured import add_option, record
 from PIL import Image
 
 import dereflect
+from dereflect.cli.scripts import run_script
 from dereflect.video.steady import steady_changes
 
 HEIGHT, WIDTH = 240, 320
@@ -205,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

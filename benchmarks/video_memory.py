@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from measured import add_option, record
 
+from dereflect.cli.scripts import run_script
+
 
 def shoot(path: Path, frames: int, width: int, height: int) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (height // 8, width // 4, 3), dtype=np.uint8)
@@ -61,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

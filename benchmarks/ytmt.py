@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from measured import add_option, record
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dereflect.cli.scripts import run_script
 from dereflect.nn.rate import convolution_rate
 
 PLAIN_BYTES_PER_PIXEL = 21_000
@@ -203,4 +204,4 @@ def compare(name, size, fast, macs, rates, repeats, folder):
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

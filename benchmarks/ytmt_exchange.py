@@ -23,6 +23,7 @@ from measured import add_option, record
 from PIL import Image, ImageDraw
 
 from dereflect import recipes
+from dereflect.cli.scripts import run_script
 from dereflect.training.recipe import parse_recipe
 from dereflect.training.trainer import prepare
 
@@ -138,4 +139,4 @@ def row(kind, runs, last):
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ import yaml
 from torch import Tensor, nn
 
 from dereflect.catalog import load_method
+from dereflect.cli.scripts import run_script
 from dereflect.data.crops import decode, held_out, list_pictures
 from dereflect.images import upright_size
 from dereflect.images.tensors import to_tensor
@@ -149,4 +150,4 @@ def fit(old: nn.Module, new: nn.Module, sums: Sums) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

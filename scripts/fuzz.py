@@ -40,6 +40,7 @@ from measured import add_option, record  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from dereflect import images  # noqa: E402
+from dereflect.cli.scripts import run_script  # noqa: E402
 from dereflect.errors import DereflectError, Unforeseen, fault_of  # noqa: E402
 from dereflect.leftovers import is_temporary  # noqa: E402
 from dereflect.methods.contract import Method, Traits  # noqa: E402
@@ -375,10 +376,12 @@ def main() -> None:
                 | {"done": counts["done"], "refused": counts["refused"], "died_or_hung": bad}
             )
             print(f"{len(cases)} {what}: {told or 'none'}", flush=True)
+    if options.only and not any(row["files"] for row in rows):
+        parser.error(f"--only {options.only}: no such case among so many")
     print(f"{wrong} wrong")
     record(options, {"seed": options.seed, "rows": rows, "wrong": wrong})
     sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

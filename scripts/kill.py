@@ -31,6 +31,8 @@ import torch  # noqa: E402
 from measured import add_option, read, record  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from dereflect.cli.scripts import run_script  # noqa: E402
+
 PHOTOS = 8
 
 
@@ -365,6 +367,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     add_option(parser, "kills")
     options = parser.parse_args()
+    if unknown := [name for name in options.verbs if name not in VERBS]:
+        parser.error(f"{unknown[0]}: no such verb; one of {', '.join(VERBS)}")
     torch.set_num_threads(1)
     for module in (
         "pyarrow.parquet",
@@ -386,4 +390,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

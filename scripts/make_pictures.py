@@ -22,6 +22,7 @@ from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 import dereflect
+from dereflect.cli.scripts import run_script
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "cafe.jpg"
@@ -90,4 +91,4 @@ def seen(page: Page, address: str) -> Image.Image:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

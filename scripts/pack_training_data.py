@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dereflect.cli.scripts import run_script
 from dereflect.data.crops import decode, held_out, list_pictures
 from dereflect.data.pairs import Pair, read_pairs
 
@@ -64,4 +65,4 @@ def _save(picture: Image.Image, path: Path, quality: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from statistics import mean, median
 
+from dereflect.cli.scripts import run_script
 from dereflect.files import writing
 
 Record = dict[str, float]
@@ -71,4 +72,4 @@ def _told(records: list[Record]) -> Record:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from dereflect.cli.scripts import run_script
 from dereflect.training.recipe import load_recipe
 from dereflect.training.trainer import prepare
 
@@ -40,7 +41,9 @@ SETTINGS = (
 
 def main() -> None:
     if sys.argv[1:2] == ["--join"]:
-        join(Path(sys.argv[2]), Path(sys.argv[3]))
+        joining = argparse.ArgumentParser()
+        joining.add_argument("--join", nargs=2, type=Path, metavar=("OUT", "MODEL_FOLDER"))
+        join(*joining.parse_args().join)
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -78,4 +81,4 @@ def join(pieces: Path, model: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

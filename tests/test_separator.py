@@ -259,6 +259,8 @@ def test_load_takes_a_folder_and_names_the_nearest_of_unknown_models(model_folde
     assert result.version == dereflect.__version__
     with pytest.raises(ModelError, match="did you mean default"):
         dereflect.load("defualt")
+    with pytest.raises(ModelError, match="one of default, dsit"):
+        dereflect.load("nosuch")  # near to none
 
 
 def test_same_input_same_bytes(model_folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Iterator, Mapping
@@ -90,9 +89,9 @@ def load_method(
         return found.load().from_name(text, found.read_options(settings)), text
     if text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
         return _load_hub(text, settings), text
-    near = difflib.get_close_matches(text, CARDS, n=3, cutoff=0.3) or list(CARDS)
-    reason = f"no model of this name, and no such file or folder; did you mean {' or '.join(near)}?"
-    raise ModelError(text, reason)
+    from dereflect.strict import nearest
+
+    raise ModelError(text, f"no model of this name, and no such file or folder; {nearest(text, CARDS)}")
 
 
 def _load_folder(folder: Path, settings: Mapping[str, Any]) -> Method:
