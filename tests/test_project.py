@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from dereflect.catalog import CARDS
 
@@ -53,3 +54,12 @@ def test_a_model_has_a_page_and_is_listed(card):
     assert f"| `{card.family}` |" in readme
     assert f"(docs/{page})" in readme
     assert page in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_pages_tell_the_size_of_the_embedded_model():
+    path = ROOT / "src/dereflect/methods/default/weights/model.safetensors"
+    million = sum(value.size for value in load_file(path).values()) / 1e6
+    card = (ROOT / "docs" / "models" / "default.md").read_text(encoding="utf-8")
+    assert f"network, {million:.1f} M parameters" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{million:.1f} million parameters" in card
+    assert f"{path.stat().st_size / 1e6:.1f} MB" in card
