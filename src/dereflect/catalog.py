@@ -87,11 +87,23 @@ def load_method(
     if text in CARDS:
         found = family(CARDS[text].family)
         return found.load().from_name(text, found.read_options(settings)), text
-    if text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
-        return _load_hub(text, settings), text
+    check_source(text)
+    return _load_hub(text, settings), text
+
+
+def check_source(source: str) -> None:
+    """Refuse at once, without loading anything, what names no model; a hub is not asked.
+
+    Raises:
+        ModelError: no model of this name, no such file or folder, and no name of a hub's repository.
+    """
     from dereflect.strict import nearest
 
-    raise ModelError(text, f"no model of this name, and no such file or folder; {nearest(text, CARDS)}")
+    path = Path(source).expanduser()
+    of_a_hub = source.count("/") == 1 and not path.suffix and not source.startswith((".", "/", "~"))
+    if not (source in CARDS or of_a_hub or path.is_dir() or path.is_file()):
+        hint = nearest(source, CARDS)
+        raise ModelError(source, f"no model of this name, and no such file or folder; {hint}")
 
 
 def _load_folder(folder: Path, settings: Mapping[str, Any]) -> Method:

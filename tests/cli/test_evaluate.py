@@ -53,6 +53,8 @@ def test_faults_are_one_line_and_come_before_the_work(pairs, tmp_path):
     out = tmp_path / "report"
     with pytest.raises(ModelError, match="did you mean default"):
         invoke("evaluate", "--data", pairs, "--model", "defualt", "-o", out)
+    with pytest.raises(ModelError, match="runs/mine/model: no model of this name"):
+        invoke("evaluate", "--data", pairs, "--models", "default,runs/mine/model", "-o", out)
     with pytest.raises(InputError, match="two data sets are called 'pairs'"):
         invoke("evaluate", "--data", pairs, "--data", pairs, "-o", out)
     with pytest.raises(InputError, match="protocol x: unknown"):
@@ -105,7 +107,9 @@ def test_a_variants_own_weights_may_lie_below_the_model_given(model_folder, tmp_
     (model,) = load_variants(ablation, str(model_folder.parent), {}, {"device": "cpu"})
     assert model.name == "a"
     with pytest.raises(InputError, match="'a': names no model"):
-        next(load_variants(ablation, None, {}, {}))
+        load_variants(ablation, None, {}, {})
+    with pytest.raises(ModelError, match="nowhere/tiny: no model of this name"):
+        load_variants(ablation, str(tmp_path / "nowhere"), {}, {})
 
 
 @pytest.mark.parametrize(

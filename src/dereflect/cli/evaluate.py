@@ -150,14 +150,10 @@ def _find_sets(folders: list[Path], limit: int | None) -> list[DataSet]:
 def _systems(
     sources: list[str], ablate: str | None, running: ModelOptions
 ) -> tuple[Ablation | None, Iterable[System]]:
-    """What to measure, loaded one after the other; an unknown name is refused before hours of measuring."""
-    from dereflect.catalog import CARDS, load_method
+    """What to measure, loaded one after the other."""
     from dereflect.evaluation.ablation import load_variants, read_ablation
     from dereflect.evaluation.systems import load_models
 
-    for source in sources:
-        if source not in CARDS and "/" not in source and not Path(source).exists():
-            load_method(source)
     options, settings = running.of_method(), running.of_separator()
     if ablate is None:
         return None, load_models(sources or [running.model], options, settings)

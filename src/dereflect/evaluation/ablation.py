@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dereflect import recipes
+from dereflect.catalog import check_source
 from dereflect.errors import InputError, Remedy, first_line
 from dereflect.evaluation.protocol import Protocol
 from dereflect.evaluation.records import TRANSMISSION, UNTOUCHED
@@ -75,7 +76,7 @@ def read_ablation(source: str | Path) -> Ablation:
 def load_variants(
     ablation: Ablation, model: str | None, options: Mapping[str, str], settings: Mapping[str, Any]
 ) -> Iterator[Model]:
-    """Load the variants one after the other.
+    """Load the variants one after the other; what names no model is refused before the first is loaded.
 
     Args:
         model: weights given by the user; they take the place of the file's shared ones.
@@ -83,17 +84,27 @@ def load_variants(
 
     Raises:
         InputError: neither the file nor the user says which weights a variant uses.
+        ModelError: no model of that name, no such folder or file.
     """
-    for variant in ablation.variants:
-        shared = model or ablation.model
-        source = variant.model or shared
-        if source is None or ("{model}" in source and shared is None):
-            raise InputError(
-                f"ablation variant '{variant.name}'", "names no model", remedy=Remedy("give {}", "model")
-            )
-        source = source.replace("{model}", shared or "")
+    sources = [_source(variant, model or ablation.model) for variant in ablation.variants]
+    for source in sources:
+        check_source(source)
+
+    def loaded(variant: Variant, source: str) -> Model:
         mine = {**options, **variant.options}
-        yield Model(load(source, options=mine, **settings), variant.name, {**settings, **mine})
+        return Model(load(source, options=mine, **settings), variant.name, {**settings, **mine})
+
+    return map(loaded, ablation.variants, sources)
+
+
+def _source(variant: Variant, shared: str | None) -> str:
+    """Which weights a variant uses."""
+    source = variant.model or shared
+    if source is None or ("{model}" in source and shared is None):
+        raise InputError(
+            f"ablation variant '{variant.name}'", "names no model", remedy=Remedy("give {}", "model")
+        )
+    return source.replace("{model}", shared or "")
 
 
 def ablation_table(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dereflect.catalog import check_source
 from dereflect.images.picture import Array
 from dereflect.separator import Separator, load
 
@@ -42,6 +43,8 @@ def load_models(
 ) -> Iterator[Model]:
     """Load models one after the other; each is let go before the next is loaded.
 
+    What names no model is refused before the first is loaded.
+
     Args:
         sources: names, folders or files as `dereflect.load` takes them.
         options: settings of the methods.
@@ -52,10 +55,15 @@ def load_models(
     """
     used: set[str] = set()
     for source in sources:
+        check_source(source)
+
+    def loaded(source: str) -> Model:
         separator = load(source, options=options, **settings)
         name = separator.name if separator.name not in used else source
         used.add(name)
-        yield Model(separator, name, {**settings, **options})
+        return Model(separator, name, {**settings, **options})
+
+    return map(loaded, sources)
 
 
 def digest_of(module: nn.Module) -> str:
