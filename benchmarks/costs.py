@@ -24,8 +24,6 @@ from typing import Any
 
 import measured
 
-from dereflect.cli.scripts import run_script
-
 PACKAGED = measured.ROOT / "src" / "dereflect" / "methods" / "costs.json"
 SHOWN_AT = 1.0
 """Megapixels of the photo whose cost the cards show."""
@@ -227,7 +225,6 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(*json.loads(options.child))), flush=True)
         os._exit(0)  # libraries' clean-up at exit is none of the measurement
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for model in options.models:
         rows = []
         for megapixels in sorted(options.megapixels):
@@ -240,4 +237,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before dereflect sets it to a container's quota
+    from dereflect.cli.scripts import run_script
+
     run_script(main)

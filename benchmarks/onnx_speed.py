@@ -132,7 +132,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before dereflect sets it to a container's quota
     from dereflect.cli.scripts import run_script
 
     run_script(main)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import dereflect
 from dereflect import images
-from dereflect.errors import InputError, ModelError
+from dereflect.errors import InputError, MissingExtra, ModelError
 from dereflect.images.colour import colour_space
 from dereflect.separator import Separator
 from simple_methods import SHARE, Share, array, saved
@@ -261,6 +261,12 @@ def test_load_takes_a_folder_and_names_the_nearest_of_unknown_models(model_folde
         dereflect.load("defualt")
     with pytest.raises(ModelError, match="one of default, dsit"):
         dereflect.load("nosuch")  # near to none
+
+
+def test_what_may_be_a_hubs_says_that_it_is_no_path_here(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="'runs/mine' is no model's name and no path here; to ask the hub"):
+        dereflect.load("runs/mine")
 
 
 def test_same_input_same_bytes(model_folder):

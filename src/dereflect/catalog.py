@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -96,14 +97,19 @@ def check_source(source: str) -> None:
 
     Raises:
         ModelError: no model of this name, no such file or folder, and no name of a hub's repository.
+        MissingExtra: it could be a hub's, and what asks the hub is not installed.
     """
-    from dereflect.strict import nearest
-
     path = Path(source).expanduser()
-    of_a_hub = source.count("/") == 1 and not path.suffix and not source.startswith((".", "/", "~"))
-    if not (source in CARDS or of_a_hub or path.is_dir() or path.is_file()):
+    if source in CARDS or path.is_dir() or path.is_file():
+        return
+    if source.count("/") != 1 or path.suffix or source.startswith((".", "/", "~")):
+        from dereflect.strict import nearest
+
         hint = nearest(source, CARDS)
         raise ModelError(source, f"no model of this name, and no such file or folder; {hint}")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        purpose = f"'{source}' is no model's name and no path here; to ask the hub for it"
+        raise MissingExtra("huggingface-hub", "diffusion", purpose)
 
 
 def _load_folder(folder: Path, settings: Mapping[str, Any]) -> Method:
@@ -143,10 +149,8 @@ def _load_file(path: Path, settings: Mapping[str, Any]) -> Method:
 
 
 def _load_hub(name: str, settings: Mapping[str, Any]) -> Method:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingExtra("huggingface-hub", "diffusion", f"loading '{name}' from the hub") from error
+    from huggingface_hub import snapshot_download
+
     try:
         folder = snapshot_download(name)
     except Exception as error:

@@ -130,15 +130,21 @@ def test_a_wrong_ablation_file_is_refused(pairs, tmp_path, text, message):
 
 
 def test_benchmark_measures_what_loads_and_says_why_the_rest_does_not(model_folder, tmp_path):
-    done = invoke(
-        "benchmark", "-m", model_folder, "-m", "nothing-of-the-kind", "--megapixels", 0.05, "-o", tmp_path
-    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = invoke("benchmark", "-m", model_folder, "-m", empty, "--megapixels", 0.05, "-o", tmp_path)
     speeds = json.loads((tmp_path / "speed.json").read_text())["speeds"]
     assert speeds[0]["seconds"] > 0
     assert speeds[0]["operations"] > 0
     assert speeds[0]["share"] > 0
     assert speeds[1]["seconds"] is None
-    assert "no model of this name" in speeds[1]["reason"]
-    assert "no model of this name" in done.output
+    assert "config.json" in speeds[1]["reason"]
+    assert speeds[1]["reason"] in done.output
     table = (tmp_path / "speed.md").read_text()
     assert table.count("\n| ") == 3
+
+
+def test_benchmark_refuses_what_names_no_model_before_it_measures(tmp_path):
+    with pytest.raises(ModelError, match="nothing-of-the-kind: no model of this name"):
+        invoke("benchmark", "-m", "default", "-m", "nothing-of-the-kind", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

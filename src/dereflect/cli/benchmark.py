@@ -40,9 +40,11 @@ def benchmark(
     Every measurement runs in a process of its own. Models whose weights are not at hand are listed with
     the reason.
     """
-    from dereflect.catalog import CARDS
+    from dereflect.catalog import CARDS, check_source
     from dereflect.evaluation.speed import describe_machine, measure_apart, to_line, write_speeds
 
+    for name in models or []:
+        check_source(name)
     options, settings = running.of_method(), running.of_separator()
     machine, busy = describe_machine()
     if busy:
